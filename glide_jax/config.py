@@ -1,0 +1,217 @@
+"""What a recipe can say: frozen, hashable dataclasses, static to jit, to and from JSON."""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+def _require(holds, what, value, allowed):
+    if not holds:
+        raise ValueError(f"{what} is {value!r}; allowed: {allowed}")
+
+
+def _at_least(config, least, *names):
+    for name in names:
+        value = getattr(config, name)
+        _require(value >= least, f"{type(config).__name__}.{name}", value, f"{least} or more")
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """The transformer over caption tokens (GLIDE §4); by default that of the base model."""
+
+    context: int = 128
+    """Tokens that a caption is cut or padded to."""
+    vocab_size: int = 50257
+    """Rows of the token table; the last one pads."""
+    width: int = 512
+    layers: int = 16
+    heads: int = 8
+    cleaning: Literal["none", "lower"] = "lower"
+    """What is done to a caption before it is split into tokens."""
+
+    def __post_init__(self):
+        _at_least(self, 1, "context", "vocab_size", "width", "layers", "heads")
+        _require(
+            self.width % self.heads == 0, "TextEncoder.width", self.width, "multiples of heads"
+        )
+
+
+@dataclass(frozen=True)
+class UNet:
+    """The ADM UNet; the defaults are the published base model's (GLIDE §4, ADM appendix B)."""
+
+    image_size: int = 64
+    """Side of the pictures, in pixels."""
+    model_channels: int = 192
+    channel_mult: tuple[int, ...] = (1, 2, 3, 4)
+    """Width of each level, in model_channels; each level halves the side."""
+    num_res_blocks: int = 3
+    """Residual blocks a level."""
+    attention_resolutions: tuple[int, ...] = (32, 16, 8)
+    """Sides, in pixels, at which blocks attend to the picture and to the caption."""
+    head_channels: int = 64
+    dropout: float = 0.1
+    inpaint: bool = False
+    """Takes the masked picture and its mask as four more input channels."""
+    low_res_size: int | None = None
+    """Side of the small picture that an upsampler is given; none for a base model."""
+
+    def __post_init__(self):
+        _at_least(self, 1, "image_size", "num_res_blocks", "head_channels")
+        _require(
+            self.model_channels > 0 and self.model_channels % 32 == 0,
+            "UNet.model_channels",
+            self.model_channels,
+            "multiples of 32, for the norms have 32 groups",
+        )
+        _require(
+            self.channel_mult and min(self.channel_mult) >= 1,
+            "UNet.channel_mult",
+            self.channel_mult,
+            "one factor of 1 or more for each level",
+        )
+        halvings = 2 ** (len(self.channel_mult) - 1)
+        _require(
+            self.image_size % halvings == 0,
+            "UNet.image_size",
+            self.image_size,
+            f"multiples of {halvings}, for {len(self.channel_mult)} levels halve it",
+        )
+        for side in self.attention_resolutions:
+            _require(side in self.sides, "UNet.attention_resolutions", side, f"of {self.sides}")
+        for side, mult in zip(self.sides, self.channel_mult, strict=True):
+            width = mult * self.model_channels
+            _require(
+                side not in self.attention_resolutions or width % self.head_channels == 0,
+                "UNet.head_channels",
+                self.head_channels,
+                f"divisors of {width}, the width at {side} pixels",
+            )
+        _require(0 <= self.dropout < 1, "UNet.dropout", self.dropout, "0 to below 1")
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """The side of the picture at each level, in pixels."""
+        return tuple(self.image_size >> level for level in range(len(self.channel_mult)))
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """A text-guided diffusion model: its networks and its noise. What a model folder describes."""
+
+    unet: UNet = field(default_factory=UNet)
+    text: TextEncoder = field(default_factory=TextEncoder)
+    schedule: Literal["linear", "squaredcos_cap_v2"] = "squaredcos_cap_v2"
+    timesteps: int = 1000
+
+    def __post_init__(self):
+        _at_least(self, 2, "timesteps")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where captioned pictures come from."""
+
+    source: Literal["shapes"] = "shapes"
+    seed: int = 0
+    """Another seed draws other examples."""
+
+    def __post_init__(self):
+        _at_least(self, 0, "seed")
+
+
+@dataclass(frozen=True)
+class Optim:
+    """AdamW with a linear warm-up and a cosine decay, and the moving average of the weights."""
+
+    learning_rate: float = 1e-4
+    warmup_steps: int = 1000
+    final_fraction: float = 1.0
+    """The learning rate at the last step, in learning_rate; 1 keeps it constant."""
+    beta1: float = 0.9
+    beta2: float = 0.999
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    """Gradients of a larger global norm are scaled down to it."""
+    ema_decay: float = 0.9999
+
+    def __post_init__(self):
+        _require(self.learning_rate > 0, "Optim.learning_rate", self.learning_rate, "above 0")
+        _require(self.clip_norm > 0, "Optim.clip_norm", self.clip_norm, "above 0")
+        _at_least(self, 0, "warmup_steps", "weight_decay")
+        for name in ("beta1", "beta2", "ema_decay"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"Optim.{name}", value, "0 to below 1")
+        _require(
+            0 <= self.final_fraction <= 1, "Optim.final_fraction", self.final_fraction, "0 to 1"
+        )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training, whole: what is trained, on what, how and for how long."""
+
+    name: str
+    """Names the run's folder, runs/NAME, unless --run says otherwise."""
+    model: Diffusion = field(default_factory=Diffusion)
+    data: Data = field(default_factory=Data)
+    optim: Optim = field(default_factory=Optim)
+    caption_dropout: float = 0.2
+    """Share of captions emptied in training, for classifier-free guidance (GLIDE §2.3)."""
+    batch_size: int = 64
+    """Pictures a step, over all devices."""
+    steps: int = 100_000
+    seed: int = 0
+    """Of the weights, the noise and the dropouts."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of matrix products; auto is float32 on a CPU and bfloat16 elsewhere."""
+    log_every: int = 50
+    checkpoint_every: int = 1000
+    sample_every: int = 5000
+    """Steps between sample grids; they also measure the caption gap."""
+
+    def __post_init__(self):
+        _at_least(self, 1, "batch_size", "steps", "log_every", "checkpoint_every", "sample_every")
+        _at_least(self, 0, "seed")
+        _require(0 <= self.caption_dropout <= 1, "caption_dropout", self.caption_dropout, "0 to 1")
+
+
+def to_dict(config):
+    """A config as plain dictionaries, lists and numbers, ready for JSON."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(kind, values):
+    """The dataclass `kind` from what `to_dict` gave; a ValueError names a field that it lacks."""
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no field {unknown[0]!r}; it has {', '.join(fields)}")
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _value(hints[name], value) for name, value in values.items()})
+
+
+def _value(hint, value):
+    if dataclasses.is_dataclass(hint):
+        return from_dict(hint, value)
+    if typing.get_origin(hint) is tuple:
+        return tuple(value)
+    _check_type(hint, value)
+    return value
+
+
+def _check_type(hint, value):
+    """JSON from elsewhere may hold a word where a number belongs."""
+    if typing.get_origin(hint) is Literal:
+        allowed = typing.get_args(hint)
+        if value not in allowed:
+            raise ValueError(f"{value!r} is not allowed; allowed: {', '.join(map(repr, allowed))}")
+        return
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if float in kinds:
+        kinds += (int,)
+    if not isinstance(value, kinds):
+        raise ValueError(f"{value!r} is not of the type {hint}")

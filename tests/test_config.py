@@ -1,0 +1,53 @@
+"""Recipes: to and from JSON, and what they refuse."""
+
+import json
+
+import pytest
+
+from configs import shapes32
+from configs import tiny as tiny_config
+from glide_jax.config import Diffusion, Optim, Recipe, TextEncoder, UNet, from_dict, to_dict
+
+
+@pytest.mark.parametrize("recipe", [shapes32.get_config(), tiny_config.get_config(), Recipe("x")])
+def test_a_recipe_survives_json(recipe):
+    assert from_dict(Recipe, json.loads(json.dumps(to_dict(recipe)))) == recipe
+    assert hash(recipe) == hash(from_dict(Recipe, to_dict(recipe)))
+
+
+def test_an_unknown_field_is_named_with_those_there_are():
+    with pytest.raises(ValueError, match=r"Diffusion has no field 'shedule'; it has unet, text"):
+        from_dict(Diffusion, {"shedule": "linear"})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"schedule": "cosine"}, "'cosine' is not allowed; allowed: 'linear', 'squaredcos_cap_v2'"),
+        ({"timesteps": "many"}, "'many' is not of the type"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        from_dict(Diffusion, values)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: UNet(model_channels=48), "UNet.model_channels is 48; allowed: multiples of 32"),
+        (lambda: UNet(image_size=36), "UNet.image_size is 36; allowed: multiples of 8"),
+        (lambda: UNet(channel_mult=()), r"UNet.channel_mult is \(\)"),
+        (lambda: UNet(attention_resolutions=(7,)), "is 7; allowed: of"),
+        (lambda: UNet(head_channels=40), "UNet.head_channels is 40; allowed: divisors of 384"),
+        (lambda: UNet(dropout=1.0), "UNet.dropout is 1.0"),
+        (lambda: TextEncoder(heads=7), "TextEncoder.width is 512; allowed: multiples of heads"),
+        (lambda: Optim(learning_rate=0), "Optim.learning_rate is 0; allowed: above 0"),
+        (lambda: Optim(ema_decay=1.0), "Optim.ema_decay is 1.0; allowed: 0 to below 1"),
+        (lambda: Recipe("x", steps=0), "Recipe.steps is 0; allowed: 1 or more"),
+        (lambda: Recipe("x", caption_dropout=1.5), "caption_dropout is 1.5; allowed: 0 to 1"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
