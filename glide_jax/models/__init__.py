@@ -1,0 +1,1 @@
+"""The networks. The only place that knows Flax: outside it, a network is a function of arrays."""

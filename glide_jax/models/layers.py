@@ -1,0 +1,50 @@
+"""The layers that the networks share: norms, projections, attention, embeddings of time."""
+
+import math
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+EPSILON = 1e-5  # PyTorch's default; Linen's is 1e-6
+
+LayerNorm = partial(nn.LayerNorm, epsilon=EPSILON, dtype=jnp.float32)
+GroupNorm = partial(nn.GroupNorm, num_groups=32, epsilon=EPSILON, dtype=jnp.float32)
+
+# A zero start makes a residual branch the identity at first (ADM; Zhang et al. 2019, Fixup).
+zeros = nn.initializers.zeros
+small_normal = nn.initializers.normal(0.02)
+
+
+def gelu(x):
+    """The exact GELU; Linen's default is the tanh approximation."""
+    return nn.gelu(x, approximate=False)
+
+
+def timestep_embedding(t, dim, max_period=10_000):
+    """Sinusoids of the timestep (ADM): t [B] to [B, dim], cosines first."""
+    half = dim // 2
+    frequencies = jnp.exp(-math.log(max_period) * jnp.arange(half, dtype=jnp.float32) / half)
+    angles = t.astype(jnp.float32)[:, None] * frequencies[None]
+    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+
+
+def attend(q, k, v):
+    """Softmax attention: q [B, L, H, D], k and v [B, M, H, D] to [B, L, H * D].
+
+    q and k are each scaled by D ** -1/4, which keeps half-precision products in range; the
+    softmax is taken in float32.
+    """
+    scale = q.shape[-1] ** -0.25
+    logits = jnp.einsum("blhd,bmhd->bhlm", q * scale, k * scale)
+    weights = jax.nn.softmax(logits.astype(jnp.float32), axis=-1).astype(v.dtype)
+    mixed = jnp.einsum("bhlm,bmhd->blhd", weights, v)
+    return mixed.reshape(*mixed.shape[:2], -1)
+
+
+def split_heads(packed, heads, parts):
+    """Packed projections, head-major [B, L, heads * parts * D], to `parts` of [B, L, heads, D]."""
+    batch, length, width = packed.shape
+    packed = packed.reshape(batch, length, heads, parts, width // (heads * parts))
+    return tuple(packed[..., part, :] for part in range(parts))

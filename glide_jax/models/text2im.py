@@ -1,0 +1,92 @@
+"""The text encoder and the UNet joined: a denoiser as plain functions of parameters and arrays.
+
+A condition is a dictionary whose every leaf leads with the batch, so that two of them can be
+concatenated: `text_emb` and `text_kv` (what `encode_text` gives), and where the model has them
+`low_res` [B, h, w, 3] and `inpaint_image` [B, H, W, 3] with `inpaint_mask` [B, H, W, 1] (1 = keep).
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from glide_jax import config
+from glide_jax.models.text_encoder import TextEncoder
+from glide_jax.models.unet import UNet, input_channels
+
+
+def init(model: config.Diffusion, key):
+    """Fresh float32 parameters, {"text": ..., "unet": ...}, for the model that is described."""
+    text_key, unet_key = jax.random.split(key)
+    text_encoder, unet = _networks(model, jnp.float32)
+    tokens = jnp.zeros((1, model.text.context), jnp.int32)
+    text = text_encoder.init(text_key, tokens, tokens == 1)["params"]
+    x, t, cond = example_inputs(model, batch=1)
+    emb, features = text_encoder.apply({"params": text}, tokens, tokens == 1)
+
+    def build(unet, x, t, emb, features):
+        return unet(x, t, emb, unet.encode(features))
+
+    x = input_channels(x, model.unet.image_size, **cond)
+    return {"text": text, "unet": unet.init(unet_key, x, t, emb, features, method=build)["params"]}
+
+
+def example_inputs(model: config.Diffusion, batch):
+    """Zeros of the shapes that `denoise` takes besides text: x, t and the pictures it is given."""
+    c = model.unet
+    x = jnp.zeros((batch, c.image_size, c.image_size, 3))
+    cond = {}
+    if c.inpaint:
+        cond |= {"inpaint_image": x, "inpaint_mask": x[..., :1]}
+    if c.low_res_size:
+        cond |= {"low_res": jnp.zeros((batch, c.low_res_size, c.low_res_size, 3))}
+    return x, jnp.zeros(batch, jnp.int32), cond
+
+
+def encode_text(model: config.Diffusion, params, tokens, mask, *, dtype=jnp.float32):
+    """Everything that the UNet takes from a caption, computed once for all steps.
+
+    Args:
+        tokens: int32 [B, ctx].
+        mask: bool [B, ctx], true where there is caption; all false is the empty caption.
+
+    Returns:
+        A condition: `text_emb` [B, 4 model_channels] and `text_kv`, a pair of
+        [B, ctx, heads, head_channels] for each attention layer.
+    """
+    text_encoder, unet = _networks(model, dtype)
+    emb, features = text_encoder.apply({"params": params["text"]}, tokens, mask)
+    kv = unet.apply({"params": params["unet"]}, features, method="encode")
+    return {"text_emb": emb, "text_kv": kv}
+
+
+def denoise(model: config.Diffusion, params, x, t, cond, *, dtype=jnp.float32, dropout_key=None):
+    """One call of the UNet.
+
+    Args:
+        x: float32 [B, H, W, 3], the noised pictures.
+        t: int32 [B], the original timestep, 0 to T - 1.
+        cond: see the module's first lines.
+        dtype: of the matrix products.
+        dropout_key: a key turns dropout on.
+
+    Returns:
+        float32 [B, H, W, 6]: the noise, then the fraction of the variance's range in [-1, 1].
+    """
+    _, unet = _networks(model, dtype)
+    pictures = {name: cond[name] for name in cond if not name.startswith("text_")}
+    x = input_channels(x, model.unet.image_size, **pictures)
+    apply = partial(unet.apply, {"params": params["unet"]}, x, t, cond["text_emb"], cond["text_kv"])
+    if dropout_key is None:
+        return apply(deterministic=True)
+    return apply(deterministic=False, rngs={"dropout": dropout_key})
+
+
+def count_parameters(params):
+    """How many numbers a tree of arrays (or of their shapes) holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _networks(model, dtype):
+    emb_dim = 4 * model.unet.model_channels
+    return TextEncoder(model.text, emb_dim, dtype), UNet(model.unet, dtype)

@@ -1,0 +1,1 @@
+"""The published PyTorch models: their names and layouts in terms of ours."""

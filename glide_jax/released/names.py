@@ -1,0 +1,101 @@
+"""The published models' parameter names and layouts, as a table, and the conversion by it."""
+
+import re
+
+import jax
+import numpy as np
+
+# (PyTorch module, our module), tried in this order; {i} stands for a number, kept as it is.
+MODULES = (
+    ("transformer.resblocks.{i}.attn.c_qkv", "text/blocks_{i}/qkv"),
+    ("transformer.resblocks.{i}.attn.c_proj", "text/blocks_{i}/attn_out"),
+    ("transformer.resblocks.{i}.ln_1", "text/blocks_{i}/attn_norm"),
+    ("transformer.resblocks.{i}.ln_2", "text/blocks_{i}/mlp_norm"),
+    ("transformer.resblocks.{i}.mlp.c_fc", "text/blocks_{i}/mlp_in"),
+    ("transformer.resblocks.{i}.mlp.c_proj", "text/blocks_{i}/mlp_out"),
+    ("final_ln", "text/final_norm"),
+    ("transformer_proj", "text/project"),
+    ("time_embed.0", "unet/time_embed_0"),
+    ("time_embed.2", "unet/time_embed_1"),
+    ("input_blocks.{i}.{i}", "unet/input_blocks_{i}_{i}"),
+    ("middle_block.{i}", "unet/middle_block_{i}"),
+    ("output_blocks.{i}.{i}", "unet/output_blocks_{i}_{i}"),
+    ("out.0", "unet/out_norm"),
+    ("out.2", "unet/out_conv"),
+)
+# Within a block of the UNet.
+LAYERS = {
+    "": "",
+    ".in_layers.0": "/in_norm",
+    ".in_layers.2": "/in_conv",
+    ".emb_layers.1": "/emb",
+    ".out_layers.0": "/out_norm",
+    ".out_layers.3": "/out_conv",
+    ".skip_connection": "/skip",
+    ".norm": "/norm",
+    ".qkv": "/qkv",
+    ".encoder_kv": "/text_kv",
+    ".proj_out": "/out",
+}
+TABLES = {
+    "token_embedding.weight": "text/token_embedding",
+    "positional_embedding": "text/positional_embedding",
+    "padding_embedding": "text/padding_embedding",
+}
+
+
+def our_name(name, ndim):
+    """The path of our leaf for a PyTorch parameter's name and number of axes, or None."""
+    if name in TABLES:
+        return TABLES[name]
+    module, _, leaf = name.rpartition(".")
+    leaf = {"weight": "scale" if ndim == 1 else "kernel", "bias": "bias"}.get(leaf)
+    for theirs, ours in MODULES:
+        pattern = re.escape(theirs).replace(r"\{i\}", r"(\d+)")
+        match = re.match(pattern + r"(?=\.|$)", module)
+        if match and module[match.end() :] in LAYERS and leaf:
+            for number in match.groups():
+                ours = ours.replace("{i}", number, 1)
+            return f"{ours}{LAYERS[module[match.end() :]]}/{leaf}"
+    return None
+
+
+def our_layout(name, array):
+    """A PyTorch array in our layout: kernels lead with their inputs, tables and vectors stay.
+
+    Dense [out, in] and 1-wide convolutions [out, in, 1] become [in, out], or [1, 1, in, out] where
+    our layer is a convolution; [out, in, height, width] becomes [height, width, in, out].
+    """
+    if not name.endswith("/kernel"):
+        return array
+    if array.ndim == 3:
+        array = array[..., 0]
+    return np.transpose(array, (2, 3, 1, 0) if array.ndim == 4 else (1, 0))
+
+
+def from_pytorch(state_dict, target):
+    """A published model's state dict as our tree of parameters.
+
+    Args:
+        state_dict: {PyTorch name: array}.
+        target: the tree of arrays or shapes to fill, as `text2im.init` makes it.
+
+    Raises:
+        ValueError: names the entries that were not used and the leaves that were not filled, or
+            those of another shape.
+    """
+    named = {name: our_name(name, np.ndim(array)) for name, array in state_dict.items()}
+    paths, structure = jax.tree_util.tree_flatten_with_path(target)
+    leaves = {"/".join(key.key for key in path): leaf for path, leaf in paths}
+    unused = sorted(name for name, ours in named.items() if ours not in leaves)
+    unfilled = sorted(set(leaves) - set(named.values()))
+    if unused or unfilled:
+        raise ValueError(
+            f"the weights do not fit the model: not used: {unused}; not filled: {unfilled}"
+        )
+    filled = {ours: our_layout(ours, state_dict[name]) for name, ours in named.items()}
+    wrong = sorted(name for name in leaves if filled[name].shape != leaves[name].shape)
+    if wrong:
+        shapes = [f"{name} {filled[name].shape}, not {leaves[name].shape}" for name in wrong]
+        raise ValueError(f"the weights do not fit the model: {'; '.join(shapes)}")
+    return jax.tree.unflatten(structure, [filled[name] for name in leaves])
