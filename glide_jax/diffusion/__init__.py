@@ -1,0 +1,1 @@
+"""Diffusion: schedules, the Gaussian process, losses, samplers and guidance. Knows no network."""

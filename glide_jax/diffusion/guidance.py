@@ -1,0 +1,38 @@
+"""Classifier-free guidance: takes a denoiser and returns one."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from glide_jax.diffusion.gaussian import expand
+
+
+def classifier_free(denoise: Callable, guidance_scale: jax.Array | float) -> Callable:
+    """The denoiser that goes from the empty caption's noise towards the caption's, and beyond.
+
+    eps = eps_empty + s (eps_caption - eps_empty). The variance is the captioned branch's own.
+
+    Args:
+      denoise: (x, t, cond) -> [B, H, W, 2C].
+      guidance_scale: s, a scalar or [B], may be traced; 1 is the captioned branch, 0 the empty one.
+
+    Returns:
+      guided(x, t, (cond, uncond)) -> [B, H, W, 2C]: both branches in one batch of 2B, one network
+      call. The two conditions are trees of the same shape; the second is the empty caption's, or
+      a negative prompt's.
+
+    Source: GLIDE, arXiv 2112.10741, section 2.3.
+    """
+
+    def guided(x, t, conditions):
+        both = jax.tree.map(lambda *branches: jnp.concatenate(branches), *conditions)
+        output = denoise(jnp.concatenate([x, x]), jnp.concatenate([t, t]), both)
+        captioned, empty = jnp.split(output.astype(jnp.float32), 2)
+        eps_captioned, variance = jnp.split(captioned, 2, axis=-1)
+        eps_empty, _ = jnp.split(empty, 2, axis=-1)
+        scale = expand(jnp.asarray(guidance_scale, jnp.float32), output)
+        eps = eps_empty + scale * (eps_captioned - eps_empty)
+        return jnp.concatenate([eps, variance], axis=-1)
+
+    return guided

@@ -1,0 +1,48 @@
+"""Stand-ins for networks, which the diffusion tests share, and how their figures are read."""
+
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+
+from glide_jax.diffusion.gaussian import expand
+from tests.parity import tensor
+
+FIXTURES = pathlib.Path(__file__).parent / "fixtures"
+
+
+def nhwc(images):
+    """The reference's [..., C, H, W] as [..., H, W, C]."""
+    return np.moveaxis(images, -3, -1)
+
+
+def drawn(name, shape):
+    """The input of this name, drawn as the reference drew it, channels last."""
+    return nhwc(tensor(f"input:{name}", shape))
+
+
+def denoise(x, t):
+    """eps = tanh(0.7 x + 0.3 t / 1000), v = sin(1.3 x - t / 1000)."""
+    u = expand(t.astype(jnp.float32), x) / 1000
+    return jnp.concatenate([jnp.tanh(0.7 * x + 0.3 * u), jnp.sin(1.3 * x - u)], axis=-1)
+
+
+def score(x, t):
+    """cos(x) (1 + t / 1000)."""
+    return jnp.cos(x) * (1 + expand(t.astype(jnp.float32), x) / 1000)
+
+
+def gaussian_denoiser(schedule, mu, s, v=-1.0):
+    """The exact denoiser of pixels x_0 ~ N(mu, s**2), with a constant v.
+
+    E[eps | x_t] = sqrt(1 - a) (x_t - sqrt(a) mu) / (a s**2 + 1 - a).
+    """
+    a = schedule.alphas_cumprod
+    slope = jnp.float32(np.sqrt(1 - a) / (a * s**2 + 1 - a))
+    mean = jnp.float32(np.sqrt(a) * mu)
+
+    def network(x, t):
+        eps = expand(slope[t], x) * (x - expand(mean[t], x))
+        return jnp.concatenate([eps, jnp.full_like(eps, v)], axis=-1)
+
+    return network
