@@ -1,0 +1,88 @@
+"""Captions to padded rows of tokens, with a byte-pair encoding that can be trained on the spot."""
+
+import warnings
+
+import numpy as np
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from glide_jax import config
+
+CLEANERS = {"none": lambda caption: caption, "lower": str.lower}
+
+
+class Tokenizer:
+    """A byte-pair encoding with the cleaning and the context of the model that it belongs to.
+
+    Args:
+        encoding: the `tokenizers.Tokenizer` that splits a cleaned caption.
+        text: the text encoder's config: context, vocab_size, cleaning.
+
+    Raises:
+        ValueError: the encoding has more tokens than the model's table has rows beside padding.
+    """
+
+    def __init__(self, encoding: tokenizers.Tokenizer, text: config.TextEncoder):
+        if encoding.get_vocab_size() >= text.vocab_size:
+            raise ValueError(
+                f"the tokenizer has {encoding.get_vocab_size()} tokens; with vocab_size "
+                f"{text.vocab_size} the model has room for {text.vocab_size - 1} and padding"
+            )
+        self.encoding, self.text = encoding, text
+
+    def encode(self, captions):
+        """Captions to rows as GLIDE has them: no start or end token, padded, cut at the context.
+
+        Args:
+            captions: N strings; "" is the empty caption, all padding.
+
+        Returns:
+            tokens int32 [N, context] and mask bool [N, context], true where there is caption. One
+            warning counts the captions that were cut.
+        """
+        clean = CLEANERS[self.text.cleaning]
+        rows = [encoded.ids for encoded in self.encoding.encode_batch(list(map(clean, captions)))]
+        context = self.text.context
+        cut = sum(len(row) > context for row in rows)
+        if cut:
+            warnings.warn(
+                f"{cut} of {len(rows)} captions were cut to the model's {context} tokens",
+                stacklevel=2,
+            )
+        lengths = np.array([min(len(row), context) for row in rows], np.int32).reshape(-1, 1)
+        tokens = np.full((len(rows), context), self.text.vocab_size - 1, np.int32)
+        for tokens_row, row in zip(tokens, rows, strict=True):
+            tokens_row[: len(row)] = row[:context]
+        return tokens, np.arange(context)[None] < lengths
+
+    def to_json(self):
+        """What `tokenizer.json` holds."""
+        return self.encoding.to_str(pretty=True)
+
+
+def from_json(json, text: config.TextEncoder):
+    """The tokenizer that `to_json` wrote, for a model with this text encoder."""
+    return Tokenizer(tokenizers.Tokenizer.from_str(json), text)
+
+
+def train(captions, text: config.TextEncoder):
+    """A byte-level BPE learned from captions, of text.vocab_size - 1 tokens at most.
+
+    The same captions give the same tokenizer. Raises a ValueError for a vocabulary with no room for
+    the 256 bytes, from which every text can be spelled.
+    """
+    if text.vocab_size < 258:
+        raise ValueError(
+            f"TextEncoder.vocab_size is {text.vocab_size}; to train a tokenizer it must be 258 or "
+            "more: 256 bytes, one merge and padding"
+        )
+    encoding = tokenizers.Tokenizer(models.BPE())
+    encoding.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    encoding.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=text.vocab_size - 1,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    encoding.train_from_iterator(map(CLEANERS[text.cleaning], captions), trainer)
+    return Tokenizer(encoding, text)

@@ -1,0 +1,33 @@
+"""A model small enough to compile in seconds, which the tests share."""
+
+from functools import partial
+
+import jax
+import numpy as np
+
+from configs.tiny import get_config
+from glide_jax.data.pipeline import captions
+from glide_jax.models import text2im
+from glide_jax.text import tokenizer as text
+
+RECIPE = get_config()
+MODEL = RECIPE.model
+SIDE = MODEL.unet.image_size
+
+
+def tokenizer():
+    """A byte-pair encoding trained on a few captions."""
+    return text.train(captions(RECIPE.data, 500), MODEL.text)
+
+
+def random_params(seed=0):
+    """Parameters drawn at random: at the start of training the last layers are zero."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(partial(text2im.init, MODEL), jax.random.key(0))
+
+    def draw(leaf):
+        values = rng.standard_normal(leaf.shape, np.float32)
+        fan_in = np.prod(leaf.shape[:-1])
+        return 1 + 0.1 * values if leaf.ndim == 1 else values / np.sqrt(fan_in, dtype=np.float32)
+
+    return jax.tree.map(draw, shapes)
