@@ -1,0 +1,52 @@
+"""Pictures at the edges: grids, and PNG files that carry the settings that made them."""
+
+import json
+import math
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from glide_jax.checkpoint import written_whole
+
+KEY = "glide_jax"
+
+
+def to_uint8(x):
+    """Images in [-1, 1] to the nearest of 0 to 255."""
+    return np.clip(np.round((np.asarray(x) + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def make_grid(images, columns=None, gap=2):
+    """uint8 [N, H, W, 3] as one picture [H', W', 3], row by row on white.
+
+    `columns` is the pictures a row; by default about as many as there are rows.
+    """
+    number, height, width, _ = images.shape
+    columns = min(columns or math.ceil(math.sqrt(number)), number)
+    rows = math.ceil(number / columns)
+    grid = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
+    for i, image in enumerate(images):
+        top = gap + i // columns * (height + gap)
+        left = gap + i % columns * (width + gap)
+        grid[top : top + height, left : left + width] = image
+    return grid
+
+
+def enlarge(image, least):
+    """uint8 [H, W, 3] with each pixel repeated so that the longer side has `least` or more."""
+    factor = max(1, math.ceil(least / max(image.shape[:2])))
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def save_png(path, image, settings):
+    """Writes uint8 [H, W, 3] whole or not at all; `settings` go into its metadata as JSON."""
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(KEY, json.dumps(settings, ensure_ascii=False))
+    with written_whole(path) as beside, beside.open("wb") as file:
+        Image.fromarray(image).save(file, "PNG", pnginfo=info)
+
+
+def read_settings(path):
+    """The settings that `save_png` put into a picture."""
+    with Image.open(path) as image:
+        return json.loads(image.text[KEY])

@@ -1,0 +1,95 @@
+"""Pipeline: the same picture at any batch size, guidance, samplers, and what is refused."""
+
+import jax
+import numpy as np
+import pytest
+
+from glide_jax import Pipeline, checkpoint
+from tests import tiny
+
+STEPS = 3
+PROMPTS = ["a red circle", "two small green stars"]
+
+
+@pytest.fixture(scope="module")
+def pipeline(params, tokenizer):
+    return Pipeline(tiny.MODEL, params, tokenizer)
+
+
+def draw(pipeline, prompts, **settings):
+    return pipeline.text_to_image(prompts, **{"steps": STEPS, "seed": 5} | settings)
+
+
+def close(a, b):
+    """Equal but for the rounding of sums that another batch size orders otherwise."""
+    return a.shape == b.shape and np.abs(a.astype(int) - b.astype(int)).max() <= 1
+
+
+def test_pictures_come_prompt_by_prompt_and_do_not_depend_on_the_batch(pipeline):
+    together = draw(pipeline, PROMPTS, num=3)
+    assert together.shape == (6, tiny.SIDE, tiny.SIDE, 3) and together.dtype == np.uint8
+    assert close(draw(pipeline, PROMPTS, num=3, batch_size=4), together)
+    assert close(draw(pipeline, PROMPTS[1:], num=1, seed=7), together[5:])
+    assert not close(together[:1], together[1:2])
+    assert not close(together[:1], together[3:4])
+
+
+def test_guidance_goes_from_the_empty_caption_to_the_given_one(pipeline):
+    empty = draw(pipeline, [""], guidance_scale=1.0)
+    caption = draw(pipeline, PROMPTS[:1], guidance_scale=1.0)
+    assert close(draw(pipeline, PROMPTS[:1], guidance_scale=0.0), empty)
+    # Scale 1 makes one network branch, 1 + a hair makes two.
+    assert close(draw(pipeline, PROMPTS[:1], guidance_scale=1 + 1e-6), caption)
+    assert not close(caption, empty)
+    same = draw(pipeline, PROMPTS[:1], negative_prompt=PROMPTS[0], guidance_scale=5.0)
+    assert close(same, caption)
+
+
+@pytest.mark.parametrize("settings", [{"sampler": "ancestral"}, {"sampler": "dpmpp"}, {"eta": 1.0}])
+def test_samplers_differ_and_repeat(pipeline, settings):
+    images = draw(pipeline, PROMPTS[:1], **settings)
+    np.testing.assert_array_equal(images, draw(pipeline, PROMPTS[:1], **settings))
+    assert not close(images, draw(pipeline, PROMPTS[:1]))
+
+
+def test_progress_counts_every_step_of_every_picture(pipeline, capfd):
+    draw(pipeline, PROMPTS, num=2, steps=14, batch_size=3, progress=True)
+    shown = capfd.readouterr().err
+    # Four pictures in batches of three: the last batch is filled up.
+    assert f"{6 * 14}/{6 * 14}" in shown
+
+
+def test_a_saved_model_draws_the_same(pipeline, tmp_path):
+    checkpoint.save_model(tmp_path, tiny.MODEL, pipeline.tokenizer, pipeline.params)
+    loaded = Pipeline.load(tmp_path)
+    np.testing.assert_array_equal(draw(loaded, PROMPTS), draw(pipeline, PROMPTS))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"prompts": []}, "there is no prompt"),
+        ({"num": 0}, "num is 0; it must be 1 or more"),
+        ({"seed": -1}, "seed is -1; it must be 0 or more"),
+        ({"seed": 2**32}, "seed is 4294967296"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"guidance_scale": float("nan")}, "guidance_scale is nan; it must be a finite number"),
+        ({"sampler": "euler"}, "sampler is 'euler'; it must be one of ancestral, ddim, dpmpp"),
+        ({"eta": 2.0}, "eta is 2.0; it must be from 0 to 1"),
+        ({"steps": 0}, "0"),
+        ({"steps": "many"}, "many"),
+        ({"steps": 1001}, "1001"),
+        ({"steps": "fast27", "sampler": "dpmpp"}, "for dpmpp it must be a number"),
+    ],
+)
+def test_bad_arguments_are_named(pipeline, settings, message):
+    arguments = {"prompts": PROMPTS} | settings
+    with pytest.raises(ValueError, match=message):
+        draw(pipeline, **arguments)
+
+
+def test_a_model_of_another_dtype_is_made_on_request(pipeline):
+    half = Pipeline(tiny.MODEL, pipeline.params, pipeline.tokenizer, dtype="bfloat16")
+    a, b = (draw(p, PROMPTS[:1]).astype(float) for p in (half, pipeline))
+    assert half.dtype == jax.numpy.bfloat16
+    assert 0 < np.abs(a - b).mean() < 20
