@@ -1,0 +1,29 @@
+"""The shipped model: captioned shapes at 32 pixels."""
+
+from glide_jax.config import Diffusion, Optim, Recipe, TextEncoder, UNet
+
+
+def get_config():
+    """The recipe."""
+    return Recipe(
+        name="shapes32",
+        model=Diffusion(
+            unet=UNet(
+                image_size=32,
+                model_channels=32,
+                channel_mult=(1, 2, 3),
+                num_res_blocks=1,
+                attention_resolutions=(8,),
+                head_channels=32,
+                dropout=0.0,
+            ),
+            text=TextEncoder(context=32, vocab_size=512, width=128, layers=2, heads=4),
+        ),
+        optim=Optim(learning_rate=1e-3, warmup_steps=100, final_fraction=0.05, ema_decay=0.998),
+        caption_dropout=0.1,
+        batch_size=32,
+        steps=6000,
+        log_every=50,
+        checkpoint_every=100,
+        sample_every=500,
+    )

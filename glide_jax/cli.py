@@ -1,0 +1,57 @@
+"""What the command lines share: parsing by tyro, and errors as one line with exit code 2."""
+
+import contextlib
+import io
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import tyro
+
+BOX = " ╭╮│╰╯+|\n"
+
+
+def parse(kind, args, prog, description, default=None):
+    """Command-line arguments as the dataclass `kind`; bad ones are a ValueError, one sentence."""
+    complaint = io.StringIO()
+    defaults = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(kind, args=args, prog=prog, description=description, **defaults)
+    except SystemExit as stop:
+        if stop.code:
+            raise ValueError(_in_one_line(complaint.getvalue())) from None
+        raise
+
+
+def _in_one_line(box):
+    """The sentences of tyro's box up to its help texts."""
+    sentences = []
+    for line in box.splitlines()[1:]:
+        line = line.strip(BOX)
+        if line.startswith(("For full helptext", "Argument helptext", "(default", "(required")):
+            break
+        if line.strip("-─"):
+            sentences.append(line)
+        if sentences[-2:-1] == ["Perhaps you meant:"]:
+            break
+    return "; ".join(sentences).replace("Perhaps you meant:;", "perhaps you meant")
+
+
+def entry_point(main, prog):
+    """Runs `main(arguments)`: what the user got wrong is one line on stderr and exit code 2."""
+    # What JAX compiles is kept, so that the second call of a command starts in seconds.
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "glide_jax" / "xla"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    warnings.showwarning = lambda message, *where, **more: print(
+        f"{prog}: {message}", file=sys.stderr
+    )
+    try:
+        main(sys.argv[1:])
+    except (ValueError, OSError) as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        sys.exit(130)

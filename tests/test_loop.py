@@ -1,0 +1,89 @@
+"""Whole runs: what they leave, how they go on, and what they refuse."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from glide_jax import Pipeline
+from glide_jax.config import Optim
+from glide_jax.data import pipeline as data
+from glide_jax.training import loop
+from glide_jax.training.log import read_metrics
+from tests import tiny
+
+SHORT = dataclasses.replace(
+    tiny.RECIPE,
+    steps=6,
+    log_every=2,
+    checkpoint_every=2,
+    sample_every=6,
+    optim=dataclasses.replace(tiny.RECIPE.optim, warmup_steps=1),
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    loop.train(SHORT, run)
+    return run
+
+
+def test_a_run_ends_as_a_model_folder_with_its_metrics(finished):
+    rows = [row for row in read_metrics(finished / "metrics.jsonl") if "loss" in row]
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    for name in ("mse", "vb", "grad_norm", "learning_rate", "images_per_second"):
+        assert all(np.isfinite(row[name]) for row in rows), name
+    assert [r["step"] for r in read_metrics(finished / "metrics.jsonl") if "caption_gap" in r] == [
+        6
+    ]
+    assert (finished / "samples" / "00000006.png").exists()
+    assert Pipeline.load(finished).text_to_image(["a red circle"], steps=2).std() > 0
+
+
+def test_a_run_cut_off_goes_on_to_the_same_end(finished, tmp_path, monkeypatch):
+    batches = data.batches
+
+    def cut_off(*arguments):
+        for k, batch in enumerate(batches(*arguments)):
+            if k == 5:
+                raise KeyboardInterrupt
+            yield batch
+
+    monkeypatch.setattr(data, "batches", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(SHORT, tmp_path)
+    monkeypatch.setattr(data, "batches", batches)
+    assert not (tmp_path / "params.safetensors").exists()
+    assert Pipeline.load(tmp_path).model == SHORT.model  # from the newest checkpoint
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "lo')  # as a kill in mid-line leaves it
+    loop.train(SHORT, tmp_path)
+    whole, resumed = (f / "params.safetensors" for f in (finished, tmp_path))
+    assert whole.read_bytes() == resumed.read_bytes()
+    losses = [
+        [(row["step"], row["loss"]) for row in read_metrics(f / "metrics.jsonl") if "loss" in row]
+        for f in (finished, tmp_path)
+    ]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 4}, "a run with batch_size 8, not 4: choose another --run"),
+        ({"seed": 1}, "a run with seed 0, not 1"),
+    ],
+)
+def test_a_run_of_another_recipe_is_not_gone_on_with(finished, change, message):
+    with pytest.raises(ValueError, match=message):
+        loop.train(dataclasses.replace(SHORT, **change), finished)
+    assert json.loads((finished / "recipe.json").read_text())["batch_size"] == 8
+
+
+def test_a_warm_up_longer_than_the_run_is_refused_before_anything_is_written(tmp_path):
+    recipe = dataclasses.replace(SHORT, optim=Optim(warmup_steps=6))
+    with pytest.raises(ValueError, match="Optim.warmup_steps is 6; it must be below the run's 6"):
+        loop.train(recipe, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
