@@ -1,0 +1,105 @@
+"""Pictures from captions: python sample.py "a red circle to the left of a blue square" [--help]"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from glide_jax import cli
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What to draw, with which model, and how."""
+
+    prompts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Captions; "" is unconditional."""
+    prompts_file: Annotated[Path | None, tyro.conf.arg(name="prompts")] = None
+    """A file with one caption a line."""
+    model: str = "shapes32"
+    """A shipped model's name, a model folder or a training run."""
+    num: int = 1
+    """Pictures a caption; the i-th is drawn from seed + i."""
+    guidance_scale: float = 3.0
+    """1 is the model's own distribution; more follows the caption closer, 0 ignores it."""
+    negative_prompt: str = ""
+    """What guidance leads away from."""
+    sampler: Literal["ancestral", "ddim", "dpmpp"] = "ddim"
+    """dpmpp is DPM-Solver++ 2M, with steps even in log-SNR."""
+    steps: str = "50"
+    """A number, or for ancestral and ddim a published form: ddim50, fast27 or 10,10,3,2,2."""
+    eta: float = 0.0
+    """Noise of ddim, from 0 (none) to 1."""
+    seed: int = 0
+    batch_size: int = 16
+    """Pictures at a time."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of matrix products; auto is float32 on a CPU and bfloat16 elsewhere."""
+    out: Path = field(default=Path("samples.png"))
+    """A .png file for a grid, or a folder for one file a picture."""
+
+
+def read_prompts(arguments):
+    """The captions of the command line, then those of the file."""
+    prompts = list(arguments.prompts)
+    if arguments.prompts_file is not None:
+        prompts += arguments.prompts_file.read_text().splitlines()
+    if not prompts:
+        raise ValueError('there is no prompt; give one in quotes ("" is unconditional)')
+    return prompts
+
+
+def check_output(out):
+    """Fails before the work, not after it, where the pictures could not be written."""
+    folder = out.parent if out.suffix else out
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise ValueError(f"--out is {str(out)!r}, but {str(existing)!r} is not a folder")
+    if out.suffix not in ("", ".png"):
+        raise ValueError(f"--out is {str(out)!r}; it must be a .png file or a folder")
+    if out.suffix and out.is_dir():
+        raise ValueError(f"--out is {str(out)!r}, which is a folder; name a file without .png")
+
+
+def save(images, prompts, arguments, settings):
+    """Writes a grid with a row for each prompt, or a file for each picture; returns what to say."""
+    from glide_jax.images import enlarge, make_grid, save_png
+
+    if arguments.out.suffix:
+        columns = arguments.num if len(prompts) > 1 else None
+        grid = enlarge(make_grid(images, columns), 512)
+        save_png(arguments.out, grid, settings | {"prompts": prompts})
+        return f"{arguments.out}: {len(images)} pictures"
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(images):
+        row, nth = divmod(i, arguments.num)
+        own = settings | {"prompts": [prompts[row]], "seed": arguments.seed + nth, "num": 1}
+        save_png(arguments.out / f"{row:04d}-{arguments.seed + nth}.png", image, own)
+    return f"{arguments.out}/: {len(images)} pictures"
+
+
+def main(arguments):
+    """Parses, builds, runs."""
+    parsed = cli.parse(Arguments, arguments, "sample.py", __doc__)
+    prompts = read_prompts(parsed)
+    check_output(parsed.out)
+
+    from glide_jax import Pipeline  # after parsing: --help need not wait for JAX
+
+    pipeline = Pipeline.load(parsed.model, parsed.dtype)
+    settings = {
+        name: getattr(parsed, name)
+        for name in (
+            *("num", "guidance_scale", "negative_prompt", "sampler", "steps", "eta", "seed"),
+            "batch_size",
+        )
+    }
+    images = pipeline.text_to_image(prompts, progress=True, **settings)
+    settings |= {"model": parsed.model, "dtype": str(pipeline.dtype)}
+    print(save(images, prompts, parsed, settings), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    cli.entry_point(main, "sample.py")

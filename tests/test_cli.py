@@ -1,0 +1,146 @@
+"""The command lines as a user calls them, on a model that a short run has trained."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import sample
+import train
+from glide_jax import cli
+from glide_jax.images import read_settings
+
+ROOT = Path(__file__).parents[1]
+CONFIG = str(ROOT / "configs" / "tiny.py")
+SHORT = ["--steps", "4", "--optim.warmup-steps", "1", "--checkpoint-every", "2"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run of the tiny recipe, made by train.py."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    train.main([CONFIG, "--run", str(folder), "--sample-every", "4", *SHORT])
+    return folder
+
+
+def draw(run, *arguments):
+    sample.main(["--model", str(run), "--steps", "2", *map(str, arguments)])
+
+
+def test_the_command_line_reaches_the_recipe(run):
+    recipe = json.loads((run / "recipe.json").read_text())
+    assert recipe["steps"] == 4 and recipe["optim"]["warmup_steps"] == 1
+    assert recipe["checkpoint_every"] == 2 and recipe["name"] == "tiny"
+
+
+def test_the_same_command_goes_on(run, capfd):
+    train.main([CONFIG, "--run", str(run), "--sample-every", "4", *SHORT])
+    last = (run / "metrics.jsonl").read_text().splitlines()
+    assert max(json.loads(line)["step"] for line in last) == 4
+    train.main([CONFIG, "--run", str(run), "--sample-every", "6", *SHORT[:-2], "--steps", "6"])
+    assert "4/6" in capfd.readouterr().err  # the bar starts where the run stood
+
+
+def test_a_grid_carries_its_settings(run, tmp_path):
+    out = tmp_path / "grid.png"
+    draw(run, "a red circle", "", "--num", 3, "--seed", 7, "--out", out, "--negative-prompt", "x")
+    settings = read_settings(out)
+    assert settings["prompts"] == ["a red circle", ""] and settings["seed"] == 7
+    assert settings["guidance_scale"] == 3.0 and settings["negative_prompt"] == "x"
+    with Image.open(out) as image:  # three columns, two rows, 2 pixels between, enlarged
+        factor = -(-512 // (3 * 34 + 2))
+        assert image.size == ((3 * 34 + 2) * factor, (2 * 34 + 2) * factor)
+    assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
+
+
+def test_a_folder_gets_a_file_for_each_picture(run, tmp_path):
+    (tmp_path / "captions.txt").write_text("a red circle\na blue star\n")
+    out = tmp_path / "pictures"
+    arguments = ("--prompts", tmp_path / "captions.txt", "--num", 2, "--seed", 3)
+    draw(run, *arguments, "--out", out, "--sampler", "dpmpp", "--batch-size", 3)
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["0000-3.png", "0000-4.png", "0001-3.png", "0001-4.png"]
+    settings = read_settings(out / names[3])
+    assert settings["prompts"] == ["a blue star"] and settings["seed"] == 4
+    # Its settings draw that picture again.
+    draw(run, "a blue star", "--seed", 4, "--sampler", "dpmpp", "--out", tmp_path / "again")
+    pair = [
+        np.asarray(Image.open(p)).astype(int)
+        for p in (out / names[3], tmp_path / "again/0000-4.png")
+    ]
+    assert np.abs(pair[0] - pair[1]).max() <= 1
+
+
+BAD_SAMPLE = [
+    ([], 'there is no prompt; give one in quotes ("" is unconditional)'),
+    (["x", "--model", "corgi"], "there is no model 'corgi'"),
+    (["x", "--modle", "y"], "Unrecognized options: --modle, y; perhaps you meant --model STR"),
+    (["x", "--sampler", "euler"], "invalid choice 'euler' for argument '--sampler'"),
+    (["x", "--steps", "0"], "0"),
+    (["x", "--steps", "many"], "many"),
+    (["x", "--guidance-scale", "nan"], "guidance_scale is nan; it must be a finite number"),
+    (["x", "--guidance-scale", "high"], "could not convert string to float: 'high'"),
+    (["x", "--num", "0"], "num is 0; it must be 1 or more"),
+    (["x", "--num", "two"], "invalid literal for int() with base 10: 'two'"),
+    (["x", "--prompts", "nowhere.txt"], "nowhere.txt"),
+    (["x", "--out", "picture.jpg"], "--out is 'picture.jpg'; it must be a .png file or a folder"),
+    (["x", "--out", "{file}/x.png"], "is not a folder"),
+    (["x", "--out", "{folder}.png"], "which is a folder"),
+]
+BAD_TRAIN = [
+    ([], "the recipe comes first"),
+    (["configs/tinny.py"], "there is no recipe 'configs/tinny.py'; did you mean configs/tiny.py?"),
+    ([CONFIG, "--optim.learnin-rate", "1"], "perhaps you meant --optim.learning-rate FLOAT"),
+    ([CONFIG, "--steps", "0"], "Recipe.steps is 0; allowed: 1 or more"),
+    ([CONFIG, "--steps", "few"], "Error parsing --steps: invalid literal for int()"),
+    ([CONFIG, "--batch-size", "7"], "batch_size is 7; it must be a multiple of"),
+    ([CONFIG, "--model.schedule", "cosine"], "invalid choice 'cosine'"),
+    ([CONFIG, "--run", "{file}/run"], "{file}"),
+]
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "message"),
+    [(sample.main, *case) for case in BAD_SAMPLE] + [(train.main, *case) for case in BAD_TRAIN],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    main, arguments, message, run, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.png").mkdir()
+    places = {"file": tmp_path / "file", "folder": tmp_path / "folder"}
+    arguments = [argument.format(**places) for argument in arguments]
+    if main is sample.main and "--model" not in arguments:
+        arguments += ["--model", str(run)]
+    monkeypatch.setattr(sys, "argv", ["program", *arguments])
+    monkeypatch.chdir(ROOT)
+    before = sorted(tmp_path.rglob("*")) + sorted(ROOT.glob("*"))
+    with pytest.raises(SystemExit) as stop:
+        cli.entry_point(main, "program")
+    assert stop.value.code == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("program: ") and complaint.count("\n") == 1
+    assert message.format(**places) in complaint
+    assert sorted(tmp_path.rglob("*")) + sorted(ROOT.glob("*")) == before
+
+
+def test_from_a_shell_there_is_no_traceback(tmp_path):
+    command = [sys.executable, str(ROOT / "sample.py"), "x", "--model", "corgi"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and ended.stdout == ""
+    assert ended.stderr.startswith("sample.py: there is no model 'corgi'")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("script", ["sample.py", "train.py"])
+def test_help_lists_the_fields(script):
+    recipe = [CONFIG] if script == "train.py" else []
+    command = [sys.executable, script, *recipe, "--help"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    expected = {"sample.py": "--guidance-scale", "train.py": "--optim.learning-rate"}
+    assert expected[script] in ended.stdout
