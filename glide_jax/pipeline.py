@@ -1,6 +1,7 @@
 """Captions in, pictures out: a model loaded once, and sampled as often as one likes."""
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -76,31 +77,23 @@ class Pipeline:
             ValueError: names the argument, its value and what is allowed.
         """
         prompts = list(prompts)
-        _check(prompts, num, guidance_scale, sampler, eta, seed, batch_size)
+        settings = Settings(guidance_scale, negative_prompt, sampler, eta)
+        _check(prompts, num, settings, seed, batch_size)
         trajectory = self._trajectory(sampler, steps)
         captions = [prompt for prompt in prompts for _ in range(num)]
         seeds = np.tile(np.arange(seed, seed + num), len(prompts))
-        size = min(batch_size, len(captions))
         # The last batch is filled up, so that there is one program to compile.
-        order = np.resize(np.arange(len(captions)), -(-len(captions) // size) * size)
-        pieces = _pieces(len(trajectory.t))
-        images = []
-        with tqdm(
-            total=len(order) * len(trajectory.t),
-            desc="sampling",
-            unit="step",
-            disable=not progress,
-        ) as bar:
-            for rows in order.reshape(-1, size):
-                x = self._sample_batch(
-                    [captions[row] for row in rows],
-                    seeds[rows],
-                    [steps_between(trajectory, *piece) for piece in pieces],
-                    (guidance_scale, negative_prompt, sampler, eta),
-                    bar,
+        size = min(batch_size, len(captions))
+        order = np.resize(np.arange(len(captions)), (-(-len(captions) // size), size))
+        total = order.size * len(trajectory.t)
+        with tqdm(total=total, desc="sampling", unit="step", disable=not progress) as bar:
+            images = [
+                self._sample(
+                    [captions[row] for row in rows], seeds[rows], trajectory, settings, bar
                 )
-                images.append(to_uint8(x))
-        return np.concatenate(images)[: len(captions)]
+                for rows in order
+            ]
+        return to_uint8(np.concatenate(images)[: len(captions)])
 
     def _trajectory(self, sampler, steps):
         if sampler == "dpmpp":
@@ -111,61 +104,66 @@ class Pipeline:
             timesteps = spaced_timesteps(self.model.timesteps, steps)
         return reverse_trajectory(respace(self.schedule, timesteps))
 
-    def _sample_batch(self, captions, seeds, pieces, settings, bar):
-        guidance_scale, negative_prompt, sampler, eta = settings
-        cond = self._encode(captions)
-        guided = guidance_scale != 1
+    def _sample(self, captions, seeds, trajectory, settings, bar):
+        """One batch: float [B, H, W, 3] in [-1, 1]."""
+        static = {"model": self.model, "dtype": self.dtype, "sampler": settings.sampler}
+        cond, guided = self._encode(captions), settings.guidance_scale != 1
         if guided:
-            cond = cond, self._encode([negative_prompt] * len(captions))
+            cond = cond, self._encode([settings.negative_prompt] * len(captions))
         keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
-        carry = _start(self.model, sampler, keys)
-        for piece in pieces:
-            carry = _run(
-                self.model,
-                self.dtype,
-                sampler,
-                guided,
-                self.params,
-                cond,
-                jnp.float32(guidance_scale),
-                jnp.float32(eta) if sampler == "ddim" and eta else None,
-                carry,
-                keys,
-                piece,
-            )
+        carry = _start(keys, model=self.model, sampler=settings.sampler)
+        scale, eta = jnp.float32(settings.guidance_scale), settings.traced_eta()
+        for start, stop in _pieces(len(trajectory.t)):
+            piece = steps_between(trajectory, start, stop)
+            carry = _run(carry, self.params, cond, scale, eta, keys, piece, guided=guided, **static)
             jax.block_until_ready(carry)
-            bar.update(len(piece.t) * len(captions))
+            bar.update((stop - start) * len(captions))
         return carry.x
 
     def _encode(self, captions):
         tokens, mask = self.tokenizer.encode(captions)
-        return _encode(self.model, self.dtype, self.params, tokens, mask)
+        return _encode(self.params, tokens, mask, model=self.model, dtype=self.dtype)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _encode(model, dtype, params, tokens, mask):
+class Settings(NamedTuple):
+    """How a batch is sampled; see `Pipeline.text_to_image`."""
+
+    guidance_scale: float
+    negative_prompt: str
+    sampler: str
+    eta: float
+
+    def traced_eta(self):
+        """DDIM's eta as an array; None draws no noise and compiles to a smaller program."""
+        return jnp.float32(self.eta) if self.sampler == "ddim" and self.eta else None
+
+
+@partial(jax.jit, static_argnames=("model", "dtype"))
+def _encode(params, tokens, mask, *, model, dtype):
     return text2im.encode_text(model, params, tokens, mask, dtype=dtype)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _start(model, sampler, keys):
+@partial(jax.jit, static_argnames=("model", "sampler"))
+def _start(keys, *, model, sampler):
     side = model.unet.image_size
     # The steps fold in 0, 1, ...: the start takes a number that no step has.
     x_T = samplers.normal(samplers.fold_in(keys, model.timesteps), (side, side, 3))
     return samplers.init_carry(x_T, _stepper(sampler))
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=(8,))
-def _run(model, dtype, sampler, guided, params, cond, scale, eta, carry, keys, trajectory):
+@partial(
+    jax.jit, static_argnames=("model", "dtype", "sampler", "guided"), donate_argnames=("carry",)
+)
+def _run(carry, params, cond, scale, eta, keys, trajectory, *, model, dtype, sampler, guided):
     denoise = partial(text2im.denoise, model, params, dtype=dtype)
     if guided:
         denoise = classifier_free(denoise, scale)
+    stepper = _stepper(sampler, eta)
 
     def bound(x, t):
         return denoise(x, t, cond)
 
-    carry, _ = samplers.run_segment(bound, carry, keys, trajectory, _stepper(sampler, eta))
-    return carry
+    return samplers.run_segment(bound, carry, keys, trajectory, stepper)[0]
 
 
 def _stepper(sampler, eta=None):
@@ -174,14 +172,18 @@ def _stepper(sampler, eta=None):
     return {"ancestral": steppers.ancestral, "dpmpp": steppers.dpm_solver_pp_2m}[sampler]()
 
 
-def _pieces(steps, most=12):
-    """(start, stop) of about ten equal pieces of a run, so that progress shows between them."""
-    lengths = [n for n in range(1, steps + 1) if steps % n == 0 and steps / n <= most]
-    length = min(lengths) if steps / min(lengths) > most / 3 else -(-steps // most)
+def _pieces(steps):
+    """(start, stop) of up to twelve pieces of a run, so that progress shows between them.
+
+    Equal pieces, where the number of steps has a suitable divisor, need one program to compile.
+    """
+    least = max(4, -(-steps // 12))
+    equal = [length for length in range(least, 3 * least) if steps % length == 0]
+    length = equal[0] if equal else least
     return [(start, min(start + length, steps)) for start in range(0, steps, length)]
 
 
-def _check(prompts, num, guidance_scale, sampler, eta, seed, batch_size):
+def _check(prompts, num, settings, seed, batch_size):
     if not prompts:
         raise ValueError('there is no prompt; give at least one ("" is unconditional)')
     for name, value, least in (("num", num, 1), ("seed", seed, 0), ("batch_size", batch_size, 1)):
@@ -189,9 +191,10 @@ def _check(prompts, num, guidance_scale, sampler, eta, seed, batch_size):
             raise ValueError(f"{name} is {value}; it must be {least} or more")
     if seed + num > 2**32:
         raise ValueError(f"seed is {seed}; seed + num must be at most {2**32}")
-    if not np.isfinite(guidance_scale):
-        raise ValueError(f"guidance_scale is {guidance_scale}; it must be a finite number")
-    if sampler not in SAMPLERS:
-        raise ValueError(f"sampler is {sampler!r}; it must be one of {', '.join(SAMPLERS)}")
-    if not 0 <= eta <= 1:
-        raise ValueError(f"eta is {eta}; it must be from 0 to 1")
+    if not np.isfinite(settings.guidance_scale):
+        raise ValueError(f"guidance_scale is {settings.guidance_scale}; it must be a finite number")
+    if settings.sampler not in SAMPLERS:
+        allowed = ", ".join(SAMPLERS)
+        raise ValueError(f"sampler is {settings.sampler!r}; it must be one of {allowed}")
+    if not 0 <= settings.eta <= 1:
+        raise ValueError(f"eta is {settings.eta}; it must be from 0 to 1")

@@ -11,6 +11,16 @@ from tests.parity import tensor
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 
 
+def compare(what, ours, theirs, *, atol=0.0, rtol=0.0):
+    """Asserts that a published figure is met, and prints its row of the table in docs/parity.md."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    error = np.abs(ours - theirs) / (1 if atol else np.abs(theirs))
+    limits = {"": atol, " relative": rtol}
+    limit = " + ".join(f"{value:.1e}{kind}" for kind, value in limits.items() if value)
+    print(f"\n| {what} | {error.max():.1e} | {limit} |")
+    np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)
+
+
 def nhwc(images):
     """The reference's [..., C, H, W] as [..., H, W, C]."""
     return np.moveaxis(images, -3, -1)

@@ -18,7 +18,7 @@ from glide_jax.diffusion.gaussian import (
 )
 from glide_jax.diffusion.respacing import spaced_timesteps
 from glide_jax.diffusion.schedule import make_schedule, respace
-from tests.stand_ins import FIXTURES, denoise, drawn, nhwc
+from tests.stand_ins import FIXTURES, compare, denoise, drawn, nhwc
 
 
 @pytest.mark.parametrize("name, spec", (("squaredcos_cap_v2", "20"), ("linear", "fast27")))
@@ -33,10 +33,11 @@ def test_predictions_are_the_published_ones(name, spec):
         x_0 = jnp.clip(predict_x_0(x_t, eps, c), -1, 1)
         log_variance = learned_log_variance(fraction, c)
         theirs = {key: nhwc(published[f"p{i}/{key}"]) for key in ("mean", "variance")}
-        np.testing.assert_allclose(x_0, nhwc(published[f"p{i}/pred_xstart"]), atol=5e-5)
-        np.testing.assert_allclose(posterior_mean(x_0, x_t, c), theirs["mean"], atol=5e-5)
-        np.testing.assert_allclose(jnp.exp(log_variance), theirs["variance"], rtol=1e-3)
-        np.testing.assert_allclose(log_variance, nhwc(published[f"p{i}/log_variance"]), atol=5e-5)
+        compare("single steps: x_0", x_0, nhwc(published[f"p{i}/pred_xstart"]), atol=5e-5)
+        compare("single steps: mean", posterior_mean(x_0, x_t, c), theirs["mean"], atol=5e-5)
+        compare("single steps: variance", jnp.exp(log_variance), theirs["variance"], rtol=1e-3)
+        theirs = nhwc(published[f"p{i}/log_variance"])
+        compare("single steps: log variance", log_variance, theirs, atol=5e-5)
 
 
 def test_x_0_and_eps_follow_from_each_other():

@@ -22,7 +22,7 @@ from glide_jax.diffusion.trajectory import (
     reverse_trajectory,
     steps_between,
 )
-from tests.stand_ins import FIXTURES, denoise, drawn, nhwc, score
+from tests.stand_ins import FIXTURES, compare, denoise, drawn, nhwc, score
 
 STEPPERS = {"ancestral": ancestral(), "ddim": ddim(), "ddim_eta1": ddim(1.0)}
 STEPPERS |= {"dpm_solver_pp_2m": dpm_solver_pp_2m()}
@@ -70,7 +70,7 @@ def test_whole_runs_are_the_published_ones(run, figure, stepper, options):
         lambda x, noise: sample(denoise, x, None, trajectory, stepper, noise=noise, **options)
     )(x_T, noise)
     limit = 1e-5 * np.abs(expected).max() if figure == "ancestral_noclip" else 5e-5
-    np.testing.assert_allclose(ours, expected, rtol=0, atol=limit)
+    compare(f"whole runs: {figure}", ours, expected, atol=limit)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,8 @@ def test_single_steps_are_the_published_ones(run, figure, stepper, guided):
     for i in (1, (last + 1) // 2, last):
         ours = step(make_trajectory(schedule, np.array([i]), np.array([i - 1])))
         # rtol for the one figure that is far from 1 (334): its unclipped x_0 is divided by 5e-5.
-        np.testing.assert_allclose(ours, nhwc(published[f"p{i}/{figure}"]), rtol=1e-6, atol=5e-5)
+        theirs = nhwc(published[f"p{i}/{figure}"])
+        compare(f"single steps: {figure}", ours, theirs, rtol=1e-6, atol=5e-5)
 
 
 def test_inversion_steps_are_the_published_ones(run):
@@ -109,7 +110,9 @@ def test_inversion_steps_are_the_published_ones(run):
     entries = {i: steps_between(upwards, i, i + 1) for i in (1, middle)} | {last: beyond}
     for i, entry in entries.items():
         ours = sample(denoise, np.float32(0.3) * x_T, None, entry, ddim_inversion())
-        np.testing.assert_allclose(ours, nhwc(published[f"p{i}/ddim_reverse"]), atol=5e-5)
+        compare(
+            "single steps: ddim_reverse", ours, nhwc(published[f"p{i}/ddim_reverse"]), atol=5e-5
+        )
 
 
 @pytest.mark.parametrize("name", STEPPERS)

@@ -15,7 +15,7 @@ from glide_jax.models.unet import input_channels
 from glide_jax.released.names import from_pytorch
 from tests import tiny
 from tests.parity import tensor
-from tests.stand_ins import nhwc
+from tests.stand_ins import compare, nhwc
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 TEXT = config.TextEncoder(context=12, vocab_size=64, width=32, layers=2, heads=4)
@@ -70,9 +70,9 @@ def test_all_input_layouts_match_the_published_code(name):
     x = nhwc(tensor(f"input:{name}/x", (3, 3, 16, 16)))
     params = published(name, manifest, model)
     emb, features, out = encode_and_denoise(model, params, tokens, mask, x, t, pictures)
-    np.testing.assert_allclose(emb, expected["xf_proj"], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(features, np.swapaxes(expected["xf_out"], 1, 2), rtol=0, atol=1e-5)
-    np.testing.assert_allclose(out, nhwc(expected["out"]), rtol=0, atol=2e-5)
+    compare(f"{name}: xf_proj", emb, expected["xf_proj"], atol=1e-5)
+    compare(f"{name}: xf_out", features, np.swapaxes(expected["xf_out"], 1, 2), atol=1e-5)
+    compare(f"{name}: out", out, nhwc(expected["out"]), atol=2e-5)
 
 
 @pytest.mark.slow
@@ -84,13 +84,14 @@ def test_full_base_model_matches_the_published_code():
     x = nhwc(tensor("input:base/x", (2, 3, 64, 64)))
     given = (figures["tokens"], figures["mask"], x, figures["t"])
     emb, features, out = encode_and_denoise(model, params, *given, {})
-    errors = {
-        "xf_proj": np.abs(emb - figures["xf_proj"]).max(),
-        "xf_out": np.abs(np.swapaxes(features, 1, 2)[:, ::64] - figures["xf_out"]).max(),
-        "out": np.abs(out[:, ::2, ::2] - nhwc(figures["out"])).max(),
-    }
-    print(errors)
-    assert errors["xf_proj"] < 1e-5 and errors["xf_out"] < 1e-5 and errors["out"] < 2e-5
+    compare("base, full size: xf_proj", emb, figures["xf_proj"], atol=1e-5)
+    compare(
+        "base, full size: xf_out",
+        np.swapaxes(features, 1, 2)[:, ::64],
+        figures["xf_out"],
+        atol=1e-5,
+    )
+    compare("base, full size: out", out[:, ::2, ::2], nhwc(figures["out"]), atol=2e-5)
 
 
 @pytest.mark.parametrize(
