@@ -1,5 +1,6 @@
 """Pictures from captions: python sample.py "a red circle to the left of a blue square" [--help]"""
 
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,8 +56,8 @@ def check_output(out):
     """Fails before the work, not after it, where the pictures could not be written."""
     folder = out.parent if out.suffix else out
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise ValueError(f"--out is {str(out)!r}, but {str(existing)!r} is not a folder")
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ValueError(f"--out is {str(out)!r}, but {str(existing)!r} is no folder to write to")
     if out.suffix not in ("", ".png"):
         raise ValueError(f"--out is {str(out)!r}; it must be a .png file or a folder")
     if out.suffix and out.is_dir():

@@ -35,6 +35,8 @@ def load_recipe(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise ValueError(f"{str(path)!r} is no recipe: it has no function get_config()")
     return module.get_config(), module.__doc__
 
 

@@ -22,7 +22,7 @@ def get_config():
         optim=Optim(learning_rate=1e-3, warmup_steps=100, final_fraction=0.05, ema_decay=0.998),
         caption_dropout=0.1,
         batch_size=32,
-        steps=6000,
+        steps=3400,
         log_every=50,
         checkpoint_every=100,
         sample_every=500,

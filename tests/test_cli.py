@@ -88,7 +88,7 @@ BAD_SAMPLE = [
     (["x", "--num", "two"], "invalid literal for int() with base 10: 'two'"),
     (["x", "--prompts", "nowhere.txt"], "nowhere.txt"),
     (["x", "--out", "picture.jpg"], "--out is 'picture.jpg'; it must be a .png file or a folder"),
-    (["x", "--out", "{file}/x.png"], "is not a folder"),
+    (["x", "--out", "{file}/x.png"], "is no folder to write to"),
     (["x", "--out", "{folder}.png"], "which is a folder"),
 ]
 BAD_TRAIN = [
