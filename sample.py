@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from glide_jax import cli
+from glide_jax.files import read_text
 
 
 @dataclass(frozen=True)
@@ -43,42 +44,63 @@ class Arguments:
 
 
 def read_prompts(arguments):
-    """The captions of the command line, then those of the file."""
+    """The captions of the command line, then those of the file, whose empty lines do not count."""
     prompts = list(arguments.prompts)
     if arguments.prompts_file is not None:
-        prompts += arguments.prompts_file.read_text().splitlines()
+        if not arguments.prompts_file.is_file():
+            raise ValueError(f"--prompts is {str(arguments.prompts_file)!r}, which is no file")
+        lines = read_text(arguments.prompts_file).split("\n")
+        prompts += [line.strip() for line in lines if line.strip()]
     if not prompts:
         raise ValueError('there is no prompt; give one in quotes ("" is unconditional)')
     return prompts
 
 
+def is_folder(out):
+    """Whether the pictures go into a folder, a file each."""
+    return out.is_dir() or not out.suffix
+
+
 def check_output(out):
     """Fails before the work, not after it, where the pictures could not be written."""
-    folder = out.parent if out.suffix else out
+    if not is_folder(out) and out.suffix.lower() != ".png":
+        raise ValueError(f"--out is {str(out)!r}; it must be a .png file or a folder")
+    folder = out if is_folder(out) else out.parent
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise ValueError(f"--out is {str(out)!r}, but {str(existing)!r} is no folder to write to")
-    if out.suffix not in ("", ".png"):
-        raise ValueError(f"--out is {str(out)!r}; it must be a .png file or a folder")
-    if out.suffix and out.is_dir():
-        raise ValueError(f"--out is {str(out)!r}, which is a folder; name a file without .png")
 
 
 def save(images, prompts, arguments, settings):
     """Writes a grid with a row for each prompt, or a file for each picture; returns what to say."""
     from glide_jax.images import enlarge, make_grid, save_png
 
-    if arguments.out.suffix:
+    out = arguments.out
+    if not is_folder(out):
         columns = arguments.num if len(prompts) > 1 else None
+        out.parent.mkdir(parents=True, exist_ok=True)
         grid = enlarge(make_grid(images, columns), 512)
-        save_png(arguments.out, grid, settings | {"prompts": prompts})
-        return f"{arguments.out}: {len(images)} pictures"
-    arguments.out.mkdir(parents=True, exist_ok=True)
+        save_png(out, grid, settings | {"prompts": prompts})
+        return f"{out}: {len(images)} pictures"
+    out.mkdir(parents=True, exist_ok=True)
     for i, image in enumerate(images):
         row, nth = divmod(i, arguments.num)
         own = settings | {"prompts": [prompts[row]], "seed": arguments.seed + nth, "num": 1}
-        save_png(arguments.out / f"{row:04d}-{arguments.seed + nth}.png", image, own)
-    return f"{arguments.out}/: {len(images)} pictures"
+        save_png(out / f"{row:04d}-{arguments.seed + nth}.png", image, own)
+    return f"{out}/: {len(images)} pictures"
+
+
+# The arguments that Pipeline.text_to_image takes under the same names.
+SETTINGS = (
+    "num",
+    "guidance_scale",
+    "negative_prompt",
+    "sampler",
+    "steps",
+    "eta",
+    "seed",
+    "batch_size",
+)
 
 
 def main(arguments):
@@ -90,13 +112,7 @@ def main(arguments):
     from glide_jax import Pipeline  # after parsing: --help need not wait for JAX
 
     pipeline = Pipeline.load(parsed.model, parsed.dtype)
-    settings = {
-        name: getattr(parsed, name)
-        for name in (
-            *("num", "guidance_scale", "negative_prompt", "sampler", "steps", "eta", "seed"),
-            "batch_size",
-        )
-    }
+    settings = {name: getattr(parsed, name) for name in SETTINGS}
     images = pipeline.text_to_image(prompts, progress=True, **settings)
     settings |= {"model": parsed.model, "dtype": str(pipeline.dtype)}
     print(save(images, prompts, parsed, settings), file=sys.stderr)

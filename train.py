@@ -12,6 +12,7 @@ import tyro
 from glide_jax import cli
 from glide_jax.config import Recipe
 
+CONFIGS = Path(__file__).parent / "configs"
 USAGE = "usage: train.py configs/NAME.py [--run DIR] [--FIELD VALUE ...]; with --help it lists all"
 
 
@@ -25,19 +26,23 @@ class Arguments:
 
 
 def load_recipe(path):
-    """The recipe that a config file's get_config() gives."""
+    """The recipe that a config file's get_config() gives, and the file's docstring."""
     path = Path(path)
-    if not path.is_file():
-        known = sorted(str(file) for file in Path("configs").glob("*.py"))
-        near = difflib.get_close_matches(str(path), known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    if not path.is_file() or path.suffix != ".py":
+        known = sorted(file.name for file in CONFIGS.glob("[!_]*.py"))
+        near = difflib.get_close_matches(path.name, known, n=1)
+        hint = f"did you mean configs/{near[0]}?" if near else f"configs has {', '.join(known)}"
         raise ValueError(f"there is no recipe {str(path)!r}; {hint}")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise ValueError(f"{str(path)!r} is no recipe: it has no function get_config()")
-    return module.get_config(), module.__doc__
+    try:
+        spec.loader.exec_module(module)
+        recipe = module.get_config()
+    except Exception as error:
+        raise ValueError(f"{path} is no recipe that can be read: {error!r}") from error
+    if not isinstance(recipe, Recipe):
+        raise ValueError(f"{path} is no recipe: its get_config() gives {recipe!r}")
+    return recipe, module.__doc__
 
 
 def main(arguments):

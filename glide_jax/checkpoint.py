@@ -5,42 +5,26 @@ A model folder holds `config.json`, `tokenizer.json` and `params.safetensors`: w
 (orbax) and `metrics.jsonl`. Nothing half-written ever has a final name.
 """
 
-import contextlib
 import json
-import uuid
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+import safetensors
 import safetensors.numpy
 from etils import epath
 
 from glide_jax import config
+from glide_jax.files import read_text, write_text, written_whole
+from glide_jax.models import text2im
 from glide_jax.text import tokenizer as text
 
 FORMAT_VERSION = 1
 KIND = "diffusion"
 PRETRAINED = epath.Path(__file__).parent / "pretrained"
-
-
-@contextlib.contextmanager
-def written_whole(path):
-    """A path to write beside `path`, renamed to it once the block ends without an error."""
-    path = epath.Path(path)
-    beside = path.parent / f".{path.name}.{uuid.uuid4().hex}"
-    try:
-        yield beside
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def write_text(path, content):
-    """Writes a text file whole or not at all."""
-    with written_whole(path) as beside:
-        beside.write_text(content)
 
 
 def pretrained_names():
@@ -78,12 +62,12 @@ def load_description(folder):
     """
     folder = epath.Path(folder)
     try:
-        described = json.loads((folder / "config.json").read_text())
+        described = json.loads(read_text(folder / "config.json"))
         found = described["kind"], described["format_version"]
         if found != (KIND, FORMAT_VERSION):
             raise ValueError(f"its kind and format are {found}; known: {(KIND, FORMAT_VERSION)}")
         model = config.from_dict(config.Diffusion, described["model"])
-        return model, text.from_json((folder / "tokenizer.json").read_text(), model.text)
+        return model, text.from_json(read_text(folder / "tokenizer.json"), model.text)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder} is not a model that can be read: {error}") from error
 
@@ -96,16 +80,25 @@ def save_params(path, params, dtype="float32"):
         beside.write_bytes(safetensors.numpy.save(named))
 
 
-def load_params(path):
-    """The tree of float32 parameters that `save_params` wrote, in whichever precision."""
-    tree = {}
-    for name, leaf in safetensors.numpy.load(epath.Path(path).read_bytes()).items():
-        *parents, last = name.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = jnp.asarray(leaf, jnp.float32)
-    return tree
+def load_params(path, model: config.Diffusion):
+    """The tree of float32 parameters that `save_params` wrote, in whichever precision.
+
+    Raises a ValueError where the file is broken or does not hold the parameters of the model.
+    """
+    try:
+        named = safetensors.numpy.load(epath.Path(path).read_bytes())
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    leaves, structure = jax.tree_util.tree_flatten_with_path(_shapes(model))
+    wanted = {"/".join(k.key for k in keys): leaf.shape for keys, leaf in leaves}
+    wrong = {name for name in {*named, *wanted} if np.shape(named.get(name)) != wanted.get(name)}
+    if wrong:
+        raise ValueError(f"{path} does not fit its config.json: look at {', '.join(sorted(wrong))}")
+    return jax.tree.unflatten(structure, [jnp.asarray(named[n], jnp.float32) for n in wanted])
+
+
+def _shapes(model):
+    return jax.eval_shape(partial(text2im.init, model), jax.random.key(0))
 
 
 def save_model(folder, model: config.Diffusion, tokenizer, params, dtype="float32"):
@@ -122,18 +115,31 @@ def load_model(name_or_folder):
     folder = find_model(name_or_folder)
     model, tokenizer = load_description(folder)
     if (folder / "params.safetensors").exists():
-        return model, tokenizer, load_params(folder / "params.safetensors")
-    with Checkpoints(folder) as checkpoints:
+        return model, tokenizer, load_params(folder / "params.safetensors", model)
+    if not (folder / "checkpoints").exists():
+        raise ValueError(f"{folder} holds neither params.safetensors nor checkpoints")
+    with Checkpoints(folder, read_only=True) as checkpoints:
         if checkpoints.latest_step() is None:
             raise ValueError(f"{folder} holds no parameters yet: no checkpoint was saved")
-        return model, tokenizer, checkpoints.restore_ema()
+        return model, tokenizer, checkpoints.restore_ema(model)
 
 
 class Checkpoints:
-    """The orbax steps of a run: written in the background, whole or not at all."""
+    """The orbax steps of a run: written in the background, whole or not at all.
 
-    def __init__(self, run, keep=2):
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+    Args:
+        run: the run's folder.
+        keep: how many steps stay.
+        read_only: leaves what is half-written alone: it may be a trainer's at work.
+    """
+
+    def __init__(self, run, keep=2, read_only=False):
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None if read_only else keep,
+            cleanup_tmp_directories=not read_only,
+            create=not read_only,
+            read_only=read_only,
+        )
         run = run if "://" in str(run) else Path(run).absolute()  # orbax refuses relative paths
         self._manager = ocp.CheckpointManager(epath.Path(run) / "checkpoints", options=options)
 
@@ -150,15 +156,24 @@ class Checkpoints:
 
     def save(self, state):
         """Begins to write a train state under its step; training may go on meanwhile."""
-        self._manager.save(int(state.step), args=ocp.args.StandardSave(state._asdict()))
+        self._manager.save(int(state.step), args=ocp.args.PyTreeSave(state._asdict()))
 
     def restore(self, like):
         """The newest train state, of the shapes and shardings of `like`."""
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like._asdict())
-        step = self.latest_step()
-        return type(like)(**self._manager.restore(step, args=ocp.args.StandardRestore(target)))
+        return type(like)(**self._restore(like._asdict()))
 
-    def restore_ema(self):
-        """The newest moving average of the weights, for the default device."""
-        state = self._manager.restore(self.latest_step(), args=ocp.args.StandardRestore())
-        return jax.tree.map(jnp.asarray, state["ema_params"])
+    def restore_ema(self, model: config.Diffusion):
+        """The newest moving average of the weights, on one device, whatever saved it."""
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        target = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), _shapes(model)
+        )
+        return self._restore({"ema_params": target}, partial_restore=True)["ema_params"]
+
+    def _restore(self, target, partial_restore=False):
+        arguments = ocp.args.PyTreeRestore(
+            target,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+            partial_restore=partial_restore,
+        )
+        return self._manager.restore(self.latest_step(), args=arguments)

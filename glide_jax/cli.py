@@ -26,17 +26,21 @@ def parse(kind, args, prog, description, default=None):
 
 
 def _in_one_line(box):
-    """The sentences of tyro's box up to its help texts."""
-    sentences = []
+    """What tyro's box says up to its help texts, with the nearest name if it gives one."""
+    parts = [[]]
     for line in box.splitlines()[1:]:
         line = line.strip(BOX)
         if line.startswith(("For full helptext", "Argument helptext", "(default", "(required")):
             break
-        if line.strip("-─"):
-            sentences.append(line)
-        if sentences[-2:-1] == ["Perhaps you meant:"]:
-            break
-    return "; ".join(sentences).replace("Perhaps you meant:;", "perhaps you meant")
+        if line and not line.strip("-─"):  # a rule across the box
+            parts.append([])
+        elif line == "Perhaps you meant:":
+            parts[-1].append("perhaps you meant")
+        elif line:
+            parts[-1].append(line)
+            if parts[-1][0] == "perhaps you meant":
+                break
+    return "; ".join(" ".join(part) for part in parts if part)
 
 
 def entry_point(main, prog):

@@ -1,6 +1,7 @@
 """What a recipe can say: frozen, hashable dataclasses, static to jit, to and from JSON."""
 
 import dataclasses
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -16,6 +17,10 @@ def _at_least(config, least, *names):
     for name in names:
         value = getattr(config, name)
         _require(value >= least, f"{type(config).__name__}.{name}", value, f"{least} or more")
+
+
+def _check_seed(name, value):
+    _require(0 <= value < 2**32, name, value, f"0 to {2**32 - 1}")
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,9 @@ class UNet:
     attention_resolutions: tuple[int, ...] = (32, 16, 8)
     """Sides, in pixels, at which blocks attend to the picture and to the caption."""
     head_channels: int = 64
+    norm_groups: int = 32
+    """Groups of channels that are normed together. With one channel a group a norm takes away the
+    mean, and with it a picture's tint: let each have two or more."""
     dropout: float = 0.1
     inpaint: bool = False
     """Takes the masked picture and its mask as four more input channels."""
@@ -60,12 +68,12 @@ class UNet:
     """Side of the small picture that an upsampler is given; none for a base model."""
 
     def __post_init__(self):
-        _at_least(self, 1, "image_size", "num_res_blocks", "head_channels")
+        _at_least(self, 1, "image_size", "num_res_blocks", "head_channels", "norm_groups")
         _require(
-            self.model_channels > 0 and self.model_channels % 32 == 0,
+            self.model_channels > 0 and self.model_channels % self.norm_groups == 0,
             "UNet.model_channels",
             self.model_channels,
-            "multiples of 32, for the norms have 32 groups",
+            f"multiples of norm_groups, {self.norm_groups}",
         )
         _require(
             self.channel_mult and min(self.channel_mult) >= 1,
@@ -82,14 +90,20 @@ class UNet:
         )
         for side in self.attention_resolutions:
             _require(side in self.sides, "UNet.attention_resolutions", side, f"of {self.sides}")
+        # The middle of the network attends at the last level's side in any case.
         for side, mult in zip(self.sides, self.channel_mult, strict=True):
-            width = mult * self.model_channels
+            width, attends = (
+                mult * self.model_channels,
+                (*self.attention_resolutions, self.sides[-1]),
+            )
             _require(
-                side not in self.attention_resolutions or width % self.head_channels == 0,
+                side not in attends or width % self.head_channels == 0,
                 "UNet.head_channels",
                 self.head_channels,
                 f"divisors of {width}, the width at {side} pixels",
             )
+        if self.low_res_size is not None:
+            _at_least(self, 1, "low_res_size")
         _require(0 <= self.dropout < 1, "UNet.dropout", self.dropout, "0 to below 1")
 
     @property
@@ -108,7 +122,8 @@ class Diffusion:
     timesteps: int = 1000
 
     def __post_init__(self):
-        _at_least(self, 2, "timesteps")
+        # Fewer would give the linear schedule a beta of 1 and more.
+        _at_least(self, 21, "timesteps")
 
 
 @dataclass(frozen=True)
@@ -120,7 +135,7 @@ class Data:
     """Another seed draws other examples."""
 
     def __post_init__(self):
-        _at_least(self, 0, "seed")
+        _check_seed("Data.seed", self.seed)
 
 
 @dataclass(frozen=True)
@@ -139,9 +154,11 @@ class Optim:
     ema_decay: float = 0.9999
 
     def __post_init__(self):
-        _require(self.learning_rate > 0, "Optim.learning_rate", self.learning_rate, "above 0")
-        _require(self.clip_norm > 0, "Optim.clip_norm", self.clip_norm, "above 0")
+        for name in ("learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            _require(0 < value < math.inf, f"Optim.{name}", value, "above 0, and finite")
         _at_least(self, 0, "warmup_steps", "weight_decay")
+        _require(self.weight_decay < math.inf, "Optim.weight_decay", self.weight_decay, "finite")
         for name in ("beta1", "beta2", "ema_decay"):
             value = getattr(self, name)
             _require(0 <= value < 1, f"Optim.{name}", value, "0 to below 1")
@@ -175,7 +192,7 @@ class Recipe:
 
     def __post_init__(self):
         _at_least(self, 1, "batch_size", "steps", "log_every", "checkpoint_every", "sample_every")
-        _at_least(self, 0, "seed")
+        _check_seed("Recipe.seed", self.seed)
         _require(0 <= self.caption_dropout <= 1, "caption_dropout", self.caption_dropout, "0 to 1")
 
 
@@ -185,20 +202,33 @@ def to_dict(config):
 
 
 def from_dict(kind, values):
-    """The dataclass `kind` from what `to_dict` gave; a ValueError names a field that it lacks."""
+    """The dataclass `kind` from what `to_dict` gave.
+
+    A ValueError names a field that it does not know or that is missing, or a value of another type.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{kind.__name__} must be an object with fields, not {values!r}")
     fields = {f.name: f for f in dataclasses.fields(kind)}
     unknown = sorted(set(values) - set(fields))
     if unknown:
         raise ValueError(f"{kind.__name__} has no field {unknown[0]!r}; it has {', '.join(fields)}")
+    missing = {name for name, f in fields.items() if _is_required(f)} - set(values)
+    if missing:
+        raise ValueError(f"{kind.__name__} lacks the field {sorted(missing)[0]!r}")
     hints = typing.get_type_hints(kind)
     return kind(**{name: _value(hints[name], value) for name, value in values.items()})
+
+
+def _is_required(field):
+    return field.default is field.default_factory is dataclasses.MISSING
 
 
 def _value(hint, value):
     if dataclasses.is_dataclass(hint):
         return from_dict(hint, value)
     if typing.get_origin(hint) is tuple:
-        return tuple(value)
+        _check_type(list | tuple, value)
+        return tuple(_value(typing.get_args(hint)[0], item) for item in value)
     _check_type(hint, value)
     return value
 

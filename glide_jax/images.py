@@ -6,7 +6,7 @@ import math
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from glide_jax.checkpoint import written_whole
+from glide_jax.files import written_whole
 
 KEY = "glide_jax"
 

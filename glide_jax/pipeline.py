@@ -1,6 +1,7 @@
 """Captions in, pictures out: a model loaded once, and sampled as often as one likes."""
 
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -32,6 +33,8 @@ class Pipeline:
     """
 
     def __init__(self, model: config.Diffusion, params, tokenizer, dtype="auto"):
+        if model.unet.inpaint or model.unet.low_res_size:
+            raise ValueError("the model is given another picture; only base models can be sampled")
         self.model, self.params, self.tokenizer = model, params, tokenizer
         self.dtype = default_dtype(dtype)
         self.schedule = make_schedule(model.schedule, model.timesteps)
@@ -76,24 +79,27 @@ class Pipeline:
         Raises:
             ValueError: names the argument, its value and what is allowed.
         """
+        if isinstance(prompts, str):
+            raise ValueError(f"prompts is the string {prompts!r}; it must be a list of strings")
         prompts = list(prompts)
-        settings = Settings(guidance_scale, negative_prompt, sampler, eta)
+        settings = Settings(guidance_scale, sampler, eta)
         _check(prompts, num, settings, seed, batch_size)
         trajectory = self._trajectory(sampler, steps)
-        captions = [prompt for prompt in prompts for _ in range(num)]
-        seeds = np.tile(np.arange(seed, seed + num), len(prompts))
+        captions, negative = (self.tokenizer.encode(c) for c in (prompts, [negative_prompt]))
+        total = len(prompts) * num
+        size = min(batch_size, total)
         # The last batch is filled up, so that there is one program to compile.
-        size = min(batch_size, len(captions))
-        order = np.resize(np.arange(len(captions)), (-(-len(captions) // size), size))
-        total = order.size * len(trajectory.t)
-        with tqdm(total=total, desc="sampling", unit="step", disable=not progress) as bar:
-            images = [
-                self._sample(
-                    [captions[row] for row in rows], seeds[rows], trajectory, settings, bar
+        order = np.resize(np.arange(total), (-(-total // size), size))
+        work = order.size * len(trajectory.t)
+        images = []
+        with tqdm(total=work, desc="sampling", unit="step", disable=not progress) as bar:
+            for rows in order:
+                own = [leaf[rows // num] for leaf in captions]
+                other = [np.repeat(leaf, size, axis=0) for leaf in negative]
+                images.append(
+                    self._sample(own, other, seed + rows % num, trajectory, settings, bar)
                 )
-                for rows in order
-            ]
-        return to_uint8(np.concatenate(images)[: len(captions)])
+        return to_uint8(np.concatenate(images)[:total])
 
     def _trajectory(self, sampler, steps):
         if sampler == "dpmpp":
@@ -104,12 +110,12 @@ class Pipeline:
             timesteps = spaced_timesteps(self.model.timesteps, steps)
         return reverse_trajectory(respace(self.schedule, timesteps))
 
-    def _sample(self, captions, seeds, trajectory, settings, bar):
-        """One batch: float [B, H, W, 3] in [-1, 1]."""
+    def _sample(self, captions, negative, seeds, trajectory, settings, bar):
+        """One batch, float [B, H, W, 3] in [-1, 1]; both captions are tokens and mask [B, ctx]."""
         static = {"model": self.model, "dtype": self.dtype, "sampler": settings.sampler}
         cond, guided = self._encode(captions), settings.guidance_scale != 1
         if guided:
-            cond = cond, self._encode([settings.negative_prompt] * len(captions))
+            cond = cond, self._encode(negative)
         keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
         carry = _start(keys, model=self.model, sampler=settings.sampler)
         scale, eta = jnp.float32(settings.guidance_scale), settings.traced_eta()
@@ -117,19 +123,17 @@ class Pipeline:
             piece = steps_between(trajectory, start, stop)
             carry = _run(carry, self.params, cond, scale, eta, keys, piece, guided=guided, **static)
             jax.block_until_ready(carry)
-            bar.update((stop - start) * len(captions))
+            bar.update((stop - start) * len(seeds))
         return carry.x
 
     def _encode(self, captions):
-        tokens, mask = self.tokenizer.encode(captions)
-        return _encode(self.params, tokens, mask, model=self.model, dtype=self.dtype)
+        return _encode(self.params, *captions, model=self.model, dtype=self.dtype)
 
 
 class Settings(NamedTuple):
     """How a batch is sampled; see `Pipeline.text_to_image`."""
 
     guidance_scale: float
-    negative_prompt: str
     sampler: str
     eta: float
 
@@ -175,12 +179,13 @@ def _stepper(sampler, eta=None):
 def _pieces(steps):
     """(start, stop) of up to twelve pieces of a run, so that progress shows between them.
 
-    Equal pieces, where the number of steps has a suitable divisor, need one program to compile.
+    Equal pieces, where the number of steps has a suitable divisor, need one program to compile;
+    others differ by a step, which makes it two. None has fewer than four steps unless the run has.
     """
     least = max(4, -(-steps // 12))
-    equal = [length for length in range(least, 3 * least) if steps % length == 0]
-    length = equal[0] if equal else least
-    return [(start, min(start + length, steps)) for start in range(0, steps, length)]
+    equal = [steps // length for length in range(least, 3 * least) if steps % length == 0]
+    number = equal[0] if equal else max(1, min(12, steps // 4))
+    return list(pairwise(i * steps // number for i in range(number + 1)))
 
 
 def _check(prompts, num, settings, seed, batch_size):

@@ -3,10 +3,13 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from glide_jax import checkpoint
+from glide_jax import checkpoint, parallel
+from glide_jax.files import written_whole
+from glide_jax.training.step import TrainState
 from tests import tiny
 
 
@@ -65,10 +68,52 @@ def test_a_broken_config_is_named(folder):
         checkpoint.load_model(folder)
 
 
+def test_parameters_that_do_not_fit_are_named(folder, params):
+    path = folder / "params.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ValueError, match="params.safetensors cannot be read"):
+        checkpoint.load_model(folder)
+    text = {name: leaf for name, leaf in params["text"].items() if name != "padding_embedding"}
+    checkpoint.save_params(path, {"text": text, "unet": params["unet"]})
+    with pytest.raises(ValueError, match="config.json: look at text/padding_embedding$"):
+        checkpoint.load_model(folder)
+    text = params["text"] | {"padding_embedding": np.zeros((3, 3))}
+    checkpoint.save_params(path, {"text": text, "unet": params["unet"]})
+    with pytest.raises(ValueError, match="look at text/padding_embedding$"):
+        checkpoint.load_model(folder)
+
+
+def test_a_broken_tokenizer_is_named(folder):
+    (folder / "tokenizer.json").write_text("[]")
+    with pytest.raises(ValueError, match="its tokenizer cannot be read"):
+        checkpoint.load_model(folder)
+
+
+def test_a_folder_without_parameters_is_refused_and_left_alone(folder):
+    (folder / "params.safetensors").unlink()
+    with pytest.raises(ValueError, match="holds neither params.safetensors nor checkpoints"):
+        checkpoint.load_model(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "tokenizer.json"]
+
+
+def test_reading_a_run_leaves_a_save_in_flight_alone(tmp_path, tokenizer, params):
+    checkpoint.save_description(tmp_path, tiny.MODEL, tokenizer)
+    state = TrainState(jnp.array(3), params, jax.tree.map(lambda leaf: leaf + 1, params), ())
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(parallel.replicate(state))
+    in_flight = tmp_path / "checkpoints" / "4.orbax-checkpoint-tmp"
+    in_flight.mkdir()
+    # Saved from two devices, the average is read on one.
+    _, _, read = checkpoint.load_model(tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, read, state.ema_params)
+    assert {leaf.sharding.num_devices for leaf in jax.tree.leaves(read)} == {1}
+    assert in_flight.exists()
+
+
 def test_nothing_half_written_is_left(tmp_path):
     target = tmp_path / "file"
     target.write_text("old")
-    with pytest.raises(KeyboardInterrupt), checkpoint.written_whole(target) as beside:
+    with pytest.raises(KeyboardInterrupt), written_whole(target) as beside:
         beside.write_text("half")
         raise KeyboardInterrupt
     assert target.read_text() == "old"

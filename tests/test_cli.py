@@ -1,6 +1,7 @@
 """The command lines as a user calls them, on a model that a short run has trained."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,8 @@ def test_the_command_line_reaches_the_recipe(run):
     assert recipe["checkpoint_every"] == 2 and recipe["name"] == "tiny"
 
 
-def test_the_same_command_goes_on(run, capfd):
+def test_the_same_command_goes_on(run, tmp_path, capfd):
+    run = shutil.copytree(run, tmp_path / "run")
     train.main([CONFIG, "--run", str(run), "--sample-every", "4", *SHORT])
     last = (run / "metrics.jsonl").read_text().splitlines()
     assert max(json.loads(line)["step"] for line in last) == 4
@@ -80,20 +82,28 @@ BAD_SAMPLE = [
     (["x", "--model", "corgi"], "there is no model 'corgi'"),
     (["x", "--modle", "y"], "Unrecognized options: --modle, y; perhaps you meant --model STR"),
     (["x", "--sampler", "euler"], "invalid choice 'euler' for argument '--sampler'"),
-    (["x", "--steps", "0"], "0"),
-    (["x", "--steps", "many"], "many"),
+    (["x", "--steps", "0"], "respacing '0'"),
+    (["x", "--steps", "many"], "not 'many'"),
+    (["x", "--steps", "0", "--sampler", "dpmpp"], "must be in 1..1000, not 0"),
     (["x", "--guidance-scale", "nan"], "guidance_scale is nan; it must be a finite number"),
     (["x", "--guidance-scale", "high"], "could not convert string to float: 'high'"),
     (["x", "--num", "0"], "num is 0; it must be 1 or more"),
     (["x", "--num", "two"], "invalid literal for int() with base 10: 'two'"),
-    (["x", "--prompts", "nowhere.txt"], "nowhere.txt"),
+    (["--prompts", "nowhere.txt"], "--prompts is 'nowhere.txt', which is no file"),
+    (["--prompts", "{folder}.png"], "which is no file"),
+    (["--prompts", "{latin}"], "latin.txt is not a text file in UTF-8"),
+    (["--prompts", "{file}"], "there is no prompt"),
+    (["x", "--model", "{file}"], "there is no model"),
     (["x", "--out", "picture.jpg"], "--out is 'picture.jpg'; it must be a .png file or a folder"),
     (["x", "--out", "{file}/x.png"], "is no folder to write to"),
-    (["x", "--out", "{folder}.png"], "which is a folder"),
 ]
 BAD_TRAIN = [
     ([], "the recipe comes first"),
     (["configs/tinny.py"], "there is no recipe 'configs/tinny.py'; did you mean configs/tiny.py?"),
+    (["README.md"], "there is no recipe 'README.md'; configs has shapes32.py, tiny.py"),
+    (["sample.py"], "has no attribute 'get_config'"),
+    ([CONFIG, "--seed", "99999999999999999999"], "Recipe.seed is 99999999999999999999"),
+    ([CONFIG, "--optim.learning-rate", "inf"], "Optim.learning_rate is inf"),
     ([CONFIG, "--optim.learnin-rate", "1"], "perhaps you meant --optim.learning-rate FLOAT"),
     ([CONFIG, "--steps", "0"], "Recipe.steps is 0; allowed: 1 or more"),
     ([CONFIG, "--steps", "few"], "Error parsing --steps: invalid literal for int()"),
@@ -112,8 +122,10 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     main, arguments, message, run, tmp_path, monkeypatch, capsys
 ):
     (tmp_path / "file").write_text("")
+    (tmp_path / "latin.txt").write_bytes("ein grüner Kreis".encode("latin-1"))
     (tmp_path / "folder.png").mkdir()
-    places = {"file": tmp_path / "file", "folder": tmp_path / "folder"}
+    names = {"file": "file", "folder": "folder", "latin": "latin.txt"}
+    places = {key: str(tmp_path / name) for key, name in names.items()}
     arguments = [argument.format(**places) for argument in arguments]
     if main is sample.main and "--model" not in arguments:
         arguments += ["--model", str(run)]

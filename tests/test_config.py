@@ -20,11 +20,19 @@ def test_an_unknown_field_is_named_with_those_there_are():
         from_dict(Diffusion, {"shedule": "linear"})
 
 
+def test_a_missing_field_is_named():
+    with pytest.raises(ValueError, match="Recipe lacks the field 'name'"):
+        from_dict(Recipe, {"steps": 3})
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"schedule": "cosine"}, "'cosine' is not allowed; allowed: 'linear', 'squaredcos_cap_v2'"),
         ({"timesteps": "many"}, "'many' is not of the type"),
+        ({"unet": []}, r"UNet must be an object with fields, not \[\]"),
+        ({"unet": {"channel_mult": ["wide"]}}, "'wide' is not of the type"),
+        ({"unet": {"channel_mult": 3}}, "3 is not of the type"),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_named(values, message):
@@ -35,12 +43,23 @@ def test_a_value_of_the_wrong_kind_is_named(values, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: UNet(model_channels=48), "UNet.model_channels is 48; allowed: multiples of 32"),
+        (
+            lambda: UNet(model_channels=48),
+            "UNet.model_channels is 48; allowed: multiples of norm_groups, 32",
+        ),
         (lambda: UNet(image_size=36), "UNet.image_size is 36; allowed: multiples of 8"),
         (lambda: UNet(channel_mult=()), r"UNet.channel_mult is \(\)"),
         (lambda: UNet(attention_resolutions=(7,)), "is 7; allowed: of"),
         (lambda: UNet(head_channels=40), "UNet.head_channels is 40; allowed: divisors of 384"),
+        (
+            lambda: UNet(channel_mult=(2, 3), model_channels=32, attention_resolutions=()),
+            "UNet.head_channels is 64; allowed: divisors of 96, the width at 32 pixels",
+        ),
+        (lambda: UNet(low_res_size=-3), "UNet.low_res_size is -3; allowed: 1 or more"),
         (lambda: UNet(dropout=1.0), "UNet.dropout is 1.0"),
+        (lambda: Diffusion(timesteps=20), "Diffusion.timesteps is 20; allowed: 21 or more"),
+        (lambda: Optim(learning_rate=float("inf")), "Optim.learning_rate is inf"),
+        (lambda: Recipe("x", seed=2**32), "Recipe.seed is 4294967296; allowed: 0 to 4294967295"),
         (lambda: TextEncoder(heads=7), "TextEncoder.width is 512; allowed: multiples of heads"),
         (lambda: Optim(learning_rate=0), "Optim.learning_rate is 0; allowed: above 0"),
         (lambda: Optim(ema_decay=1.0), "Optim.ema_decay is 1.0; allowed: 0 to below 1"),

@@ -7,11 +7,10 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 LEVELS = (
-    ("config",),
+    ("config", "files"),
     ("text",),
-    ("models", "diffusion", "data", "parallel"),
+    ("models", "diffusion", "data", "parallel", "images"),
     ("checkpoint",),
-    ("images",),
     ("pipeline",),
     ("training", "evaluation", "released"),
     ("bench", "web"),

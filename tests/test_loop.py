@@ -3,11 +3,12 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
 from glide_jax import Pipeline
-from glide_jax.config import Optim
+from glide_jax.checkpoint import Checkpoints, load_model
 from glide_jax.data import pipeline as data
 from glide_jax.training import loop
 from glide_jax.training.log import read_metrics
@@ -42,6 +43,12 @@ def test_a_run_ends_as_a_model_folder_with_its_metrics(finished):
     assert Pipeline.load(finished).text_to_image(["a red circle"], steps=2).std() > 0
 
 
+def test_the_model_is_the_moving_average(finished):
+    with Checkpoints(finished, read_only=True) as checkpoints:
+        ema_params = checkpoints.restore_ema(SHORT.model)
+    jax.tree.map(np.testing.assert_array_equal, load_model(finished)[2], ema_params)
+
+
 def test_a_run_cut_off_goes_on_to_the_same_end(finished, tmp_path, monkeypatch):
     batches = data.batches
 
@@ -54,12 +61,15 @@ def test_a_run_cut_off_goes_on_to_the_same_end(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "batches", cut_off)
     with pytest.raises(KeyboardInterrupt):
         loop.train(SHORT, tmp_path)
-    monkeypatch.setattr(data, "batches", batches)
+    starts = []
+    record = lambda *arguments: starts.append(arguments[1]) or batches(*arguments)  # noqa: E731
+    monkeypatch.setattr(data, "batches", record)
     assert not (tmp_path / "params.safetensors").exists()
     assert Pipeline.load(tmp_path).model == SHORT.model  # from the newest checkpoint
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')  # as a kill in mid-line leaves it
     loop.train(SHORT, tmp_path)
+    assert starts == [4]
     whole, resumed = (f / "params.safetensors" for f in (finished, tmp_path))
     assert whole.read_bytes() == resumed.read_bytes()
     losses = [
@@ -74,6 +84,10 @@ def test_a_run_cut_off_goes_on_to_the_same_end(finished, tmp_path, monkeypatch):
     [
         ({"batch_size": 4}, "a run with batch_size 8, not 4: choose another --run"),
         ({"seed": 1}, "a run with seed 0, not 1"),
+        (
+            {"model": dataclasses.replace(SHORT.model, schedule="linear")},
+            "a run with model.schedule squaredcos_cap_v2, not linear",
+        ),
     ],
 )
 def test_a_run_of_another_recipe_is_not_gone_on_with(finished, change, message):
@@ -82,8 +96,28 @@ def test_a_run_of_another_recipe_is_not_gone_on_with(finished, change, message):
     assert json.loads((finished / "recipe.json").read_text())["batch_size"] == 8
 
 
-def test_a_warm_up_longer_than_the_run_is_refused_before_anything_is_written(tmp_path):
-    recipe = dataclasses.replace(SHORT, optim=Optim(warmup_steps=6))
-    with pytest.raises(ValueError, match="Optim.warmup_steps is 6; it must be below the run's 6"):
-        loop.train(recipe, tmp_path / "new")
+def test_a_run_is_not_taken_back(finished):
+    with pytest.raises(ValueError, match="is at step 6 already; --steps is 4"):
+        loop.train(dataclasses.replace(SHORT, steps=4), finished)
+    assert json.loads((finished / "recipe.json").read_text())["steps"] == 6
+
+
+def test_a_folder_that_holds_no_run_is_left_alone(tmp_path):
+    (tmp_path / "config.json").write_text("a model's")
+    with pytest.raises(ValueError, match="is not empty and holds no run: choose another --run"):
+        loop.train(SHORT, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_broken_recipe_is_named(tmp_path):
+    (tmp_path / "recipe.json").write_text('{"steps": 3}')
+    with pytest.raises(ValueError, match="recipe.json is not a recipe .*lacks the field 'name'"):
+        loop.train(SHORT, tmp_path)
+
+
+def test_pictures_smaller_than_the_data_has_are_refused_before_anything_is_written(tmp_path):
+    unet = dataclasses.replace(SHORT.model.unet, image_size=16, attention_resolutions=(4,))
+    model = dataclasses.replace(SHORT.model, unet=unet)
+    with pytest.raises(ValueError, match="UNet.image_size is 16; shapes are drawn at 32 or more"):
+        loop.train(dataclasses.replace(SHORT, model=model), tmp_path / "new")
     assert not (tmp_path / "new").exists()

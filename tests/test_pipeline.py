@@ -1,10 +1,13 @@
 """Pipeline: the same picture at any batch size, guidance, samplers, and what is refused."""
 
+from itertools import pairwise
+
 import jax
 import numpy as np
 import pytest
 
-from glide_jax import Pipeline, checkpoint
+from glide_jax import Pipeline, checkpoint, config
+from glide_jax.pipeline import _pieces
 from tests import tiny
 
 STEPS = 3
@@ -52,6 +55,28 @@ def test_samplers_differ_and_repeat(pipeline, settings):
     assert not close(images, draw(pipeline, PROMPTS[:1]))
 
 
+@pytest.mark.parametrize("steps", [*range(1, 60), 97, 100, 250, 1000])
+def test_a_progress_bar_never_breaks_the_loop_into_single_steps(steps):
+    pieces = _pieces(steps)
+    lengths = [stop - start for start, stop in pieces]
+    assert pieces[0][0] == 0 and pieces[-1][1] == steps
+    assert all(a[1] == b[0] for a, b in pairwise(pieces))
+    assert min(lengths) >= min(4, steps) and len(lengths) <= 12 and len(set(lengths)) <= 2
+
+
+def test_a_long_caption_is_counted_once(pipeline):
+    long = " ".join(["red"] * 60)
+    with pytest.warns(UserWarning, match="1 of 2 captions were cut") as warned:
+        draw(pipeline, [long, "x"], num=3, batch_size=4)
+    assert len(warned) == 1
+
+
+def test_models_that_are_given_another_picture_are_refused(pipeline):
+    upsampler = config.Diffusion(config.UNet(low_res_size=16), tiny.MODEL.text)
+    with pytest.raises(ValueError, match="only base models can be sampled"):
+        Pipeline(upsampler, pipeline.params, pipeline.tokenizer)
+
+
 def test_progress_counts_every_step_of_every_picture(pipeline, capfd):
     draw(pipeline, PROMPTS, num=2, steps=14, batch_size=3, progress=True)
     shown = capfd.readouterr().err
@@ -76,9 +101,11 @@ def test_a_saved_model_draws_the_same(pipeline, tmp_path):
         ({"guidance_scale": float("nan")}, "guidance_scale is nan; it must be a finite number"),
         ({"sampler": "euler"}, "sampler is 'euler'; it must be one of ancestral, ddim, dpmpp"),
         ({"eta": 2.0}, "eta is 2.0; it must be from 0 to 1"),
-        ({"steps": 0}, "0"),
-        ({"steps": "many"}, "many"),
-        ({"steps": 1001}, "1001"),
+        ({"prompts": "a red circle"}, "prompts is the string 'a red circle'; it must be a list"),
+        ({"steps": 0}, "respacing '0' .*1 to 1000 are allowed"),
+        ({"steps": "many"}, "respacing must be .*, not 'many'"),
+        ({"steps": 1001}, "respacing '1001' .*1 to 1000 are allowed"),
+        ({"steps": 1001, "sampler": "dpmpp"}, "number of steps must be in 1..1000, not 1001"),
         ({"steps": "fast27", "sampler": "dpmpp"}, "for dpmpp it must be a number"),
     ],
 )

@@ -1,7 +1,6 @@
 """The networks against the published models' figures, and the contracts of text2im."""
 
 import json
-import pathlib
 from functools import partial
 
 import jax
@@ -15,9 +14,8 @@ from glide_jax.models.unet import input_channels
 from glide_jax.released.names import from_pytorch
 from tests import tiny
 from tests.parity import tensor
-from tests.stand_ins import compare, nhwc
+from tests.stand_ins import FIXTURES, compare, nhwc
 
-FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 TEXT = config.TextEncoder(context=12, vocab_size=64, width=32, layers=2, heads=4)
 UPSAMPLER = config.UNet(
     image_size=256, channel_mult=(1, 1, 2, 2, 4, 4), num_res_blocks=2, low_res_size=64

@@ -11,6 +11,7 @@ import pytest
 from glide_jax import parallel
 from glide_jax.config import Optim, Recipe
 from glide_jax.data import pipeline as data
+from glide_jax.training import tasks
 from glide_jax.training.log import MetricsLog, read_metrics
 from glide_jax.training.step import (
     ema_decay_at,
@@ -48,6 +49,9 @@ def test_learning_rate_warms_up_and_decays():
     rate = make_learning_rate(Recipe("x", optim=optim, steps=109))
     np.testing.assert_allclose([rate(0), rate(4), rate(9)], [0.1, 0.5, 1.0], rtol=1e-6)
     np.testing.assert_allclose([rate(59), rate(109)], [0.6, 0.2], rtol=1e-5)
+    # A run that is shorter than its warm-up warms up to its end.
+    short = make_learning_rate(Recipe("x", optim=optim, steps=5))
+    np.testing.assert_allclose([short(0), short(3), short(4)], [0.2, 0.8, 1.0], rtol=1e-6)
     constant = dataclasses.replace(optim, final_fraction=1.0)
     assert make_learning_rate(Recipe("x", optim=constant, steps=109))(100) == 1.0
 
@@ -98,6 +102,85 @@ def test_a_fresh_model_s_error_is_the_noise_s_variance(task, batch):
     np.testing.assert_allclose(metrics["mse"], 1, atol=0.05)
     np.testing.assert_allclose(loss, metrics["mse"] + metrics["vb"], rtol=1e-6)
     assert jax.jit(task.caption_gap)(params, batch, jax.random.key(1)) == 0
+
+
+def stub_losses(monkeypatch):
+    """Makes the network give back its caption, a number; returns what will hold its inputs."""
+    seen = {}
+
+    def encode_text(model, params, tokens, mask, dtype):
+        return jnp.mean(mask, axis=1) + jnp.mean(tokens, axis=1)
+
+    def denoise(model, params, x, t, cond, dtype, dropout_key):
+        return jnp.broadcast_to(cond[:, None, None, None], (*x.shape[:3], 6))
+
+    def hybrid_loss(network, schedule, x_0, t, eps):
+        seen.update(x_0=x_0)
+        caption = network(x_0, t)[:, 0, 0, 0]
+        return {"loss": jnp.square(caption - jnp.mean(x_0, axis=(1, 2, 3)))}
+
+    monkeypatch.setattr(tasks.text2im, "encode_text", encode_text)
+    monkeypatch.setattr(tasks.text2im, "denoise", denoise)
+    monkeypatch.setattr(tasks, "hybrid_loss", hybrid_loss)
+    return seen
+
+
+def stub_batch():
+    """Two pictures, black and white, and captions that say so: the tokens' mean is the pixels'."""
+    image = np.zeros((2, 4, 4, 3), np.uint8) + np.array([0, 255], np.uint8)[:, None, None, None]
+    tokens = np.array([[-1, -1], [1, 1]], np.int32)
+    return {"image": image, "tokens": tokens, "mask": tokens > 5, "row": np.arange(2)}
+
+
+def test_pictures_are_scaled_to_minus_one_to_one(monkeypatch, task):
+    seen = stub_losses(monkeypatch)
+    task.loss({}, stub_batch(), jax.random.key(0))
+    np.testing.assert_array_equal(np.unique(seen["x_0"]), [-1, 1])
+
+
+def test_the_caption_gap_is_what_the_neighbour_s_caption_costs(monkeypatch, task):
+    stub_losses(monkeypatch)
+    # Under its own caption a picture costs nothing, under the other's (1 - -1) ** 2.
+    assert task.caption_gap({}, stub_batch(), jax.random.key(0)) == 4
+
+
+@pytest.mark.parametrize(("caption_dropout", "expected"), [(0.0, 1.0), (1.0, 0.0)])
+def test_the_share_of_captions_is_emptied(monkeypatch, caption_dropout, expected):
+    stub_losses(monkeypatch)
+    task = Diffusion(dataclasses.replace(tiny.RECIPE, caption_dropout=caption_dropout))
+    grey = np.full((2, 4, 4, 3), 127.5, np.float32)
+    batch = stub_batch() | {
+        "image": grey,
+        "tokens": np.zeros((2, 2)),
+        "mask": np.ones((2, 2), bool),
+    }
+    assert task.loss({}, batch, jax.random.key(0))[0] == expected
+
+
+def test_models_that_are_given_another_picture_are_refused():
+    unet = dataclasses.replace(tiny.MODEL.unet, inpaint=True)
+    recipe = dataclasses.replace(tiny.RECIPE, model=dataclasses.replace(tiny.MODEL, unet=unet))
+    with pytest.raises(ValueError, match="UNet.inpaint is True"):
+        Diffusion(recipe)
+
+
+def test_dropout_differs_from_device_to_device_and_step_to_step(batch, params):
+    unet = dataclasses.replace(tiny.MODEL.unet, dropout=0.5)
+    recipe = dataclasses.replace(tiny.RECIPE, model=dataclasses.replace(tiny.MODEL, unet=unet))
+    draws = Diffusion(recipe).draw(batch, jax.random.key(0))
+
+    @jax.jit
+    def loss(params, rows, key):
+        """The loss on the same noise whatever the rows and the key: only dropout differs."""
+        task = Diffusion(recipe)
+        task.draw = lambda *_: draws
+        return task.loss(params, batch | {"row": rows}, key)[0]
+
+    key, rows = jax.random.key(0), batch["row"]
+    first = loss(params, rows, key)
+    assert first == loss(params, rows, key)
+    assert first != loss(params, rows + 4, key)
+    assert first != loss(params, rows, jax.random.key(1))
 
 
 def test_devices_together_make_the_step_of_one(task, batch, params):

@@ -15,6 +15,14 @@ def examples(data: Data, indices, size, split="train"):
     return np.stack([example.image for example in drawn]), [example.caption for example in drawn]
 
 
+def check(size):
+    """Raises a ValueError where no picture of this side can be had."""
+    if size < shapes.SMALLEST:
+        raise ValueError(
+            f"UNet.image_size is {size}; shapes are drawn at {shapes.SMALLEST} or more"
+        )
+
+
 def captions(data: Data, number):
     """The captions of the first training examples, without the time that their pictures take."""
     return [shapes.describe(index, data.seed)[1] for index in range(number)]

@@ -20,6 +20,9 @@ MARGIN, GAP = 0.035, 0.065
 # A stated relation: centres this far apart along its axis, and across it at most this much of that.
 ALONG, ACROSS = 0.25, 0.6
 
+# Below this side, in pixels, small shapes cannot be told apart.
+SMALLEST = 32
+
 SPLITS = ("train", "test", "compositional")
 
 # The (colour, shape) pairs of the compositional split, which the other splits never show.
@@ -163,7 +166,7 @@ def example(index: int, seed: int = 0, split: str = "train", size: int = 32) -> 
     Raises:
         ValueError: if an argument is outside what is allowed.
     """
-    if size < 32:
-        raise ValueError(f"size is {size}; it must be at least 32")
+    if size < SMALLEST:
+        raise ValueError(f"size is {size}; it must be at least {SMALLEST}")
     scene, text = describe(index, seed, split)
     return Example(render(scene, size), text, scene)

@@ -14,13 +14,14 @@ def classifier_free(denoise: Callable, guidance_scale: jax.Array | float) -> Cal
     eps = eps_empty + s (eps_caption - eps_empty). The variance is the captioned branch's own.
 
     Args:
-      denoise: (x, t, cond) -> [B, H, W, 2C].
-      guidance_scale: s, a scalar or [B], may be traced; 1 is the captioned branch, 0 the empty one.
+        denoise: (x, t, cond) -> [B, H, W, 2C].
+        guidance_scale: s, a scalar or [B], may be traced; 1 is the captioned branch, 0 the
+            empty one.
 
     Returns:
-      guided(x, t, (cond, uncond)) -> [B, H, W, 2C]: both branches in one batch of 2B, one network
-      call. The two conditions are trees of the same shape; the second is the empty caption's, or
-      a negative prompt's.
+        guided(x, t, (cond, uncond)) -> [B, H, W, 2C]: both branches in one batch of 2B, one network
+        call. The two conditions are trees of the same shape; the second is the empty caption's, or
+        a negative prompt's.
 
     Source: GLIDE, arXiv 2112.10741, section 2.3.
     """

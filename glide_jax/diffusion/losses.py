@@ -26,14 +26,14 @@ def hybrid_loss(
     """Noise mean squared error plus the variational bound's term, which trains the variance alone.
 
     Args:
-      denoise: (x_t, t) -> [B, H, W, 2C], its condition already bound; given original timesteps.
-      schedule: the schedule in use, of T steps.
-      x_0: [B, H, W, C] images in [-1, 1].
-      t: int32 [B], positions in `schedule`, 0..T-1.
-      eps: [B, H, W, C] standard normal noise.
+        denoise: (x_t, t) -> [B, H, W, 2C], its condition already bound; given original timesteps.
+        schedule: the schedule in use, of T steps.
+        x_0: [B, H, W, C] images in [-1, 1].
+        t: int32 [B], positions in `schedule`, 0..T-1.
+        eps: [B, H, W, C] standard normal noise.
 
     Returns:
-      `loss`, `mse` and `vb` (scaled by T / 1000), each float32 [B]; loss = mse + vb.
+        `loss`, `mse` and `vb` (scaled by T / 1000), each float32 [B]; loss = mse + vb.
 
     Source: arXiv 2102.09672, equation 16, with the weight of its published code.
     """
@@ -58,13 +58,13 @@ def bound_term(
     """One term of the variational bound in bits per dimension: L_{t-1}, or L_0 where t = 0.
 
     Args:
-      x_0, x_t: [B, H, W, C].
-      eps, fraction: [B, H, W, C], what the network says of x_t (see `split_output`).
-      t: int32 [B], positions in the schedule in use.
-      c: the Coefficients [B] of t.
+        x_0, x_t: [B, H, W, C].
+        eps, fraction: [B, H, W, C], what the network says of x_t (see `split_output`).
+        t: int32 [B], positions in the schedule in use.
+        c: the Coefficients [B] of t.
 
     Returns:
-      float32 [B].
+        float32 [B].
 
     Source: arXiv 2006.11239, equation 5.
     """
@@ -100,11 +100,11 @@ def discretized_gaussian_log_likelihood(
     """log of a Gaussian's mass on the 8-bit bin x +- 1/255, open at both ends of the range.
 
     Args:
-      x: images in [-1, 1], any shape.
-      mean, log_scale: the Gaussian's mean and log standard deviation, in the shape of x.
+        x: images in [-1, 1], any shape.
+        mean, log_scale: the Gaussian's mean and log standard deviation, in the shape of x.
 
     Returns:
-      float32, the shape of x, in nats and at least log 1e-12.
+        float32, the shape of x, in nats and at least log 1e-12.
 
     Source: arXiv 2006.11239, equation 13, with the published code's approximate CDF.
     """

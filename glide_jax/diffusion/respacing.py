@@ -16,16 +16,16 @@ def spaced_timesteps(num_timesteps: int, spec: int | str) -> np.ndarray:
     """The timesteps that a respacing keeps.
 
     Args:
-      num_timesteps: T of the schedule.
-      spec: a number of steps (50 or "50"); a number for each of several equal sections of the
-        schedule, cleanest first ("10,10,3,2,2"); "ddim50", evenly spaced from 0 by a whole stride;
-        or "fast27", the published upsampler's.
+        num_timesteps: T of the schedule.
+        spec: a number of steps (50 or "50"); a number for each of several equal sections of the
+            schedule, cleanest first ("10,10,3,2,2"); "ddim50", evenly spaced from 0 by a whole
+            stride; or "fast27", the published upsampler's.
 
     Returns:
-      int64 array, ascending, within 0..T-1.
+        int64 array, ascending, within 0..T-1.
 
     Raises:
-      ValueError: for a spec of no such form, or of more steps than there are.
+        ValueError: for a spec of no such form, or of more steps than there are.
 
     Source: Nichol and Dhariwal 2021, arXiv 2102.09672, section 4; GLIDE's published samplers.
     """
@@ -38,7 +38,7 @@ def spaced_timesteps(num_timesteps: int, spec: int | str) -> np.ndarray:
         return _strided(num_timesteps, int(match[1]), text)
     if re.fullmatch(r"\d+(,\d+)*", text):
         return _sections(num_timesteps, [int(count) for count in text.split(",")], text)
-    raise ValueError(f"respacing must be {_ALLOWED}, not {text!r}.")
+    raise ValueError(f"respacing must be {_ALLOWED}, not {text!r}")
 
 
 def log_snr_timesteps(schedule: Schedule, n: int) -> np.ndarray:
@@ -50,20 +50,20 @@ def log_snr_timesteps(schedule: Schedule, n: int) -> np.ndarray:
     would coincide move on to the next free one.
 
     Args:
-      schedule: a Schedule of T steps.
-      n: how many, 1..T.
+        schedule: a Schedule of T steps.
+        n: how many, 1..T.
 
     Returns:
-      int64 [n], positions in the schedule, strictly decreasing from T-1.
+        int64 [n], positions in the schedule, strictly decreasing from T-1.
 
     Raises:
-      ValueError: for n outside 1..T.
+        ValueError: for n outside 1..T.
 
     Source: Lu et al. 2022, arXiv 2206.00927, section 3.4.
     """
     total = len(schedule.betas)
     if not 1 <= n <= total:
-        raise ValueError(f"the number of steps must be in 1..{total}, not {n}.")
+        raise ValueError(f"the number of steps must be in 1..{total}, not {n}")
     lambdas = np.maximum(half_log_snr(schedule.alphas_cumprod), -5.1)[::-1]
     wanted = np.linspace(lambdas[0], lambdas[-1], n + 1)[:-1]
     steps = np.rint(np.interp(wanted, lambdas, np.arange(total)[::-1])).astype(int)
@@ -81,7 +81,7 @@ def _sections(num_timesteps, counts, spec):
         if not 1 <= count <= size:
             raise ValueError(
                 f"respacing {spec!r} asks for {count} steps in a section of {size} of the "
-                f"{num_timesteps} timesteps; 1 to {size} are allowed."
+                f"{num_timesteps} timesteps; 1 to {size} are allowed"
             )
     starts = np.cumsum([0, *sizes[:-1]])
     return np.concatenate(
@@ -103,5 +103,5 @@ def _strided(num_timesteps, count, spec):
             return np.arange(0, num_timesteps, stride)
     raise ValueError(
         f"respacing {spec!r} asks for {count} evenly spaced steps, but no whole stride through "
-        f"{num_timesteps} timesteps gives that many; try a divisor of {num_timesteps}."
+        f"{num_timesteps} timesteps gives that many; try a divisor of {num_timesteps}"
     )

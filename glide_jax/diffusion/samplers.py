@@ -47,26 +47,26 @@ def sample(
     """Runs a trajectory from its first step to its last.
 
     Args:
-      denoise: (x, t) -> [B, H, W, 2C], its condition already bound; t is int32 [B] in original
-        timesteps. Or a tuple of denoisers, each for its segment of the run, a scan each.
-      x_T: [B, H, W, C], the start: noise, or an image for an inversion.
-      keys: PRNG keys [B], one for each image, which is the same at any batch size. May be None if
-        nothing is drawn: a stepper without noise or `noise` given, and no `after_step`.
-      trajectory: the run's steps; a tuple where `denoise` is one.
-      stepper: how each step is made (see `steppers`).
-      x0_fn: (x_0, x_t, t) -> x_0, corrects each prediction of x_0 before it is clipped.
-      score_fn: (x_t, t) -> [B, H, W, C], the gradient by x_t of log p(y | x_t).
-      after_step: (x, t_next, keys) -> x, replaces what is known of each step's result; t_next is
-        int32 [B], -1 for the clean image.
-      clip: keep predictions of x_0 within [-1, 1].
-      noise: [S, B, H, W, C], used in place of drawn noise.
-      intermediates: return the predictions of x_0 too.
+        denoise: (x, t) -> [B, H, W, 2C], its condition already bound; t is int32 [B] in original
+            timesteps. Or a tuple of denoisers, each for its segment of the run, a scan each.
+        x_T: [B, H, W, C], the start: noise, or an image for an inversion.
+        keys: PRNG keys [B], one for each image, which is the same at any batch size. May be None if
+            nothing is drawn: a stepper without noise or `noise` given, and no `after_step`.
+        trajectory: the run's steps; a tuple where `denoise` is one.
+        stepper: how each step is made (see `steppers`).
+        x0_fn: (x_0, x_t, t) -> x_0, corrects each prediction of x_0 before it is clipped.
+        score_fn: (x_t, t) -> [B, H, W, C], the gradient by x_t of log p(y | x_t).
+        after_step: (x, t_next, keys) -> x, replaces what is known of each step's result; t_next is
+            int32 [B], -1 for the clean image.
+        clip: keep predictions of x_0 within [-1, 1].
+        noise: [S, B, H, W, C], used in place of drawn noise.
+        intermediates: return the predictions of x_0 too.
 
     Returns:
-      [B, H, W, C] float32; with intermediates also the predictions of x_0, [S, B, H, W, C].
+        [B, H, W, C] float32; with intermediates also the predictions of x_0, [S, B, H, W, C].
 
     Raises:
-      ValueError: if there are not as many denoisers as segments, or keys are missing.
+        ValueError: if there are not as many denoisers as segments, or keys are missing.
     """
     hooks = Hooks(x0_fn, score_fn, after_step, clip)
     carry, start, x_0s = init_carry(x_T, stepper), 0, []
@@ -103,15 +103,15 @@ def run_segment(
     it may be rounded differently), and no piece is a single step, which compiles to no loop.
 
     Args:
-      carry: from `init_carry`, or from the piece before.
-      hooks: `sample`'s arguments of these names; the others are as there, of this piece.
+        carry: from `init_carry`, or from the piece before.
+        hooks: `sample`'s arguments of these names; the others are as there, of this piece.
 
     Returns:
-      The Carry after the piece; the predictions of x_0 [S, B, H, W, C], None unless asked for.
+        The Carry after the piece; the predictions of x_0 [S, B, H, W, C], None unless asked for.
     """
     draws = (stepper.noisy and noise is None) or hooks.after_step is not None
     if draws and keys is None:
-        raise ValueError("keys must be PRNG keys [B], not None: this run draws random numbers.")
+        raise ValueError("keys must be PRNG keys [B], not None: this run draws random numbers")
 
     def body(carry, inputs):
         entry, given_noise = inputs
@@ -165,6 +165,6 @@ def _segments(denoise, trajectory):
     if len(denoisers) != len(segments):
         raise ValueError(
             f"denoise must hold one denoiser for each of the trajectory's {len(segments)} "
-            f"segments, not {len(denoisers)}."
+            f"segments, not {len(denoisers)}"
         )
     return zip(denoisers, segments, strict=True)

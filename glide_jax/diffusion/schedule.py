@@ -25,22 +25,23 @@ def make_schedule(name: str, num_timesteps: int = 1000) -> Schedule:
     """The noise schedule of this name.
 
     Args:
-      name: "linear" (Ho et al. 2020, arXiv 2006.11239, scaled so that any T ends in the same noise)
-        or "squaredcos_cap_v2" (the cosine schedule of Nichol and Dhariwal 2021, arXiv 2102.09672).
-      num_timesteps: T, at least 1; at least 21 for "linear", whose betas reach 1 below.
+        name: "linear" (Ho et al. 2020, arXiv 2006.11239, scaled so that any T ends in the same
+            noise) or "squaredcos_cap_v2" (the cosine schedule of Nichol and Dhariwal 2021, arXiv
+            2102.09672).
+        num_timesteps: T, at least 1; at least 21 for "linear", whose betas reach 1 below.
 
     Returns:
-      A Schedule whose timesteps are 0..T-1.
+        A Schedule whose timesteps are 0..T-1.
 
     Raises:
-      ValueError: for a name that is not in the list, or too few timesteps.
+        ValueError: for a name that is not in the list, or too few timesteps.
     """
     if name not in _BETAS:
-        raise ValueError(f"schedule must be one of {', '.join(_BETAS)}, not {name!r}.")
+        raise ValueError(f"schedule must be one of {', '.join(_BETAS)}, not {name!r}")
     make_betas, fewest = _BETAS[name]
     if num_timesteps < fewest:
         raise ValueError(
-            f"num_timesteps must be at least {fewest} for the {name} schedule, not {num_timesteps}."
+            f"num_timesteps must be at least {fewest} for the {name} schedule, not {num_timesteps}"
         )
     return _from_betas(make_betas(num_timesteps), np.arange(num_timesteps))
 
@@ -51,20 +52,21 @@ def respace(schedule: Schedule, steps) -> Schedule:
     beta_i = 1 - alphas_cumprod[s_i] / alphas_cumprod[s_{i-1}], and everything else follows.
 
     Args:
-      schedule: the schedule to take steps from.
-      steps: distinct ints, positions in `schedule` in any order (see `respacing.spaced_timesteps`).
+        schedule: the schedule to take steps from.
+        steps: distinct ints, positions in `schedule` in any order (see
+            `respacing.spaced_timesteps`).
 
     Returns:
-      A Schedule of len(steps) entries, which carries their original `timesteps`.
+        A Schedule of len(steps) entries, which carries their original `timesteps`.
 
     Raises:
-      ValueError: if there is no step, or one is not in the schedule or given twice.
+        ValueError: if there is no step, or one is not in the schedule or given twice.
 
     Source: Nichol and Dhariwal 2021, arXiv 2102.09672, section 4.
     """
     steps, total = np.sort(np.asarray(steps)), len(schedule.betas)
     if not steps.size or steps[0] < 0 or steps[-1] >= total or (np.diff(steps) == 0).any():
-        raise ValueError(f"steps must be distinct and in 0..{total - 1}, not {steps.tolist()}.")
+        raise ValueError(f"steps must be distinct and in 0..{total - 1}, not {steps.tolist()}")
     kept = schedule.alphas_cumprod[steps]
     return _from_betas(1.0 - kept / np.append(1.0, kept[:-1]), schedule.timesteps[steps])
 

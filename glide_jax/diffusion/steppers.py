@@ -62,8 +62,8 @@ def ddim(eta: jax.Array | float = 0.0) -> Stepper:
     """x_next = sqrt(a_next) x_0 + sqrt(1 - a_next - sigma**2) eps + sigma noise.
 
     Args:
-      eta: a scalar or [B], may be traced: sigma in units of the ancestral sampler's. A Python 0 is
-        deterministic and draws no noise.
+        eta: a scalar or [B], may be traced: sigma in units of the ancestral sampler's. A Python 0
+            is deterministic and draws no noise.
 
     Source: Song et al. 2020, arXiv 2010.02502, equation 12; guidance as in arXiv 2105.05233,
     algorithm 2.

@@ -38,11 +38,11 @@ def inversion_trajectory(schedule: Schedule) -> Trajectory:
     step's noise is less than a grey level. The run ends where `reverse_trajectory` begins.
 
     Raises:
-      ValueError: for a schedule of a single step, which has no way up.
+        ValueError: for a schedule of a single step, which has no way up.
     """
     total = len(schedule.betas)
     if total < 2:
-        raise ValueError(f"inversion needs a schedule of at least 2 steps, not {total}.")
+        raise ValueError(f"inversion needs a schedule of at least 2 steps, not {total}")
     here = np.arange(total - 1)
     return make_trajectory(schedule, here, here + 1)
 
@@ -51,13 +51,13 @@ def make_trajectory(schedule: Schedule, here: np.ndarray, after: np.ndarray) -> 
     """The steps that lead from here[i] to after[i].
 
     Args:
-      schedule: the schedule in use, of T steps.
-      here: int [S], positions in the schedule, 0..T-1.
-      after: int [S], positions in the schedule, or -1 for the clean image; above here[i] where the
-        step leads up.
+        schedule: the schedule in use, of T steps.
+        here: int [S], positions in the schedule, 0..T-1.
+        after: int [S], positions in the schedule, or -1 for the clean image; above here[i] where
+            the step leads up.
 
     Returns:
-      A Trajectory of S steps, computed in float64 and cast once.
+        A Trajectory of S steps, computed in float64 and cast once.
     """
     # The clean image's entry is appended, so that -1 finds it there.
     a, a_next = schedule.alphas_cumprod[here], np.append(schedule.alphas_cumprod, 1.0)[after]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 EPSILON = 1e-5  # PyTorch's default; Linen's is 1e-6
 
 LayerNorm = partial(nn.LayerNorm, epsilon=EPSILON, dtype=jnp.float32)
-GroupNorm = partial(nn.GroupNorm, num_groups=32, epsilon=EPSILON, dtype=jnp.float32)
+GroupNorm = partial(nn.GroupNorm, epsilon=EPSILON, dtype=jnp.float32)
 
 # A zero start makes a residual branch the identity at first (ADM; Zhang et al. 2019, Fixup).
 zeros = nn.initializers.zeros

@@ -34,17 +34,20 @@ class ResBlock(nn.Module):
     """Two convolutions beside a skip; the embedding of time and caption scales and shifts."""
 
     channels: int
+    norm_groups: int
     dropout: float
     dtype: Any
     resample: Any = unchanged
 
     @nn.compact
     def __call__(self, x, emb, deterministic):
-        h = nn.silu(GroupNorm(name="in_norm")(x)).astype(self.dtype)
+        norm = partial(GroupNorm, self.norm_groups)
+        h = nn.silu(norm(name="in_norm")(x)).astype(self.dtype)
         h = Conv3x3(self.channels, dtype=self.dtype, name="in_conv")(self.resample(h))
         scale_shift = nn.Dense(2 * self.channels, dtype=self.dtype, name="emb")(nn.silu(emb))
         scale, shift = jnp.split(scale_shift[:, None, None, :].astype(jnp.float32), 2, axis=-1)
-        h = nn.silu(GroupNorm(name="out_norm")(h) * (1 + scale) + shift).astype(self.dtype)
+        h = norm(name="out_norm")(h) * (1 + scale) + shift
+        h = nn.silu(h).astype(self.dtype)
         h = nn.Dropout(self.dropout, deterministic=deterministic)(h)
         h = Conv3x3(self.channels, dtype=self.dtype, kernel_init=zeros, name="out_conv")(h)
         x = self.resample(x)
@@ -57,12 +60,13 @@ class Attention(nn.Module):
     """Every pixel attends to the caption's tokens and to every pixel."""
 
     channels: int
+    norm_groups: int
     head_channels: int
     dtype: Any
 
     def setup(self):
         self.heads = self.channels // self.head_channels
-        self.norm = GroupNorm()
+        self.norm = GroupNorm(self.norm_groups)
         self.qkv = nn.Dense(3 * self.channels, dtype=self.dtype)
         self.text_kv = nn.Dense(2 * self.channels, dtype=self.dtype)
         self.out = nn.Dense(self.channels, dtype=self.dtype, kernel_init=zeros)
@@ -89,8 +93,9 @@ class UNet(nn.Module):
     def setup(self):
         c = self.config
         widths = [mult * c.model_channels for mult in c.channel_mult]
-        block = partial(ResBlock, dropout=c.dropout, dtype=self.dtype)
-        attention = partial(Attention, head_channels=c.head_channels, dtype=self.dtype)
+        shared = {"norm_groups": c.norm_groups, "dtype": self.dtype}
+        block = partial(ResBlock, dropout=c.dropout, **shared)
+        attention = partial(Attention, head_channels=c.head_channels, **shared)
 
         def attentions(level):
             attends = c.sides[level] in c.attention_resolutions
@@ -113,7 +118,7 @@ class UNet(nn.Module):
         self.input_blocks = inputs
         self.middle_block = [block(widths[-1]), attention(widths[-1]), block(widths[-1])]
         self.output_blocks = outputs
-        self.out_norm = GroupNorm()
+        self.out_norm = GroupNorm(c.norm_groups)
         self.out_conv = Conv3x3(6, dtype=self.dtype, kernel_init=zeros)
 
     def encode(self, text):

@@ -62,7 +62,11 @@ class Tokenizer:
 
 def from_json(json, text: config.TextEncoder):
     """The tokenizer that `to_json` wrote, for a model with this text encoder."""
-    return Tokenizer(tokenizers.Tokenizer.from_str(json), text)
+    try:
+        encoding = tokenizers.Tokenizer.from_str(json)
+    except Exception as error:  # the library raises no narrower one
+        raise ValueError(f"its tokenizer cannot be read: {error}") from error
+    return Tokenizer(encoding, text)
 
 
 def train(captions, text: config.TextEncoder):

@@ -3,7 +3,7 @@
 import json
 import time
 
-from glide_jax.checkpoint import write_text
+from glide_jax.files import read_text, write_text
 
 
 class MetricsLog:
@@ -16,7 +16,7 @@ class MetricsLog:
 
     def write(self, step, values):
         """One line: the step, then the values by name."""
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step} | values) + "\n")
 
 
@@ -24,7 +24,7 @@ def read_metrics(path):
     """The lines of a metrics.jsonl as dictionaries; none where there is no file."""
     if not path.exists():
         return []
-    lines = path.read_text().splitlines(keepends=True)
+    lines = read_text(path).splitlines(keepends=True)
     # A killed run may have left half a line at the end.
     return [json.loads(line) for line in lines if line.endswith("\n")]
 

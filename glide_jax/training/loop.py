@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from glide_jax import checkpoint, config, parallel
 from glide_jax.data import pipeline as data
+from glide_jax.files import read_text, write_text
 from glide_jax.text import tokenizer as text
 from glide_jax.training.log import Meter, MetricsLog
 from glide_jax.training.report import Report
@@ -23,19 +24,24 @@ def train(recipe: config.Recipe, run):
     At the end the folder is a model folder with the moving average of the weights.
 
     Raises:
-        ValueError: the folder holds a run of another model or of other data, or the recipe cannot
-            be carried out on this machine's devices.
+        ValueError: the folder holds something else or a run of another recipe, or the recipe
+            cannot be carried out on this machine's devices; nothing has been written then.
     """
     run = epath.Path(run)
-    optimizer = make_optimizer(recipe)
-    tokenizer = prepare_run(recipe, run)
     task = Diffusion(recipe, parallel.default_dtype(recipe.dtype))
+    data.check(recipe.model.unet.image_size)
+    parallel.check_batch_size(recipe.batch_size)
+    tokenizer = prepare_run(recipe, run)
+    optimizer = make_optimizer(recipe)
     init_key, step_key = jax.random.split(jax.random.key(recipe.seed))
     state = jax.jit(lambda key: init_state(task.init(key), optimizer))(init_key)
     state = parallel.replicate(state)
     with checkpoint.Checkpoints(run) as checkpoints:
         if checkpoints.latest_step() is not None:
             state = checkpoints.restore(state)
+        if int(state.step) < recipe.steps:
+            # Until the end the newest checkpoint is what the run holds, not an earlier end.
+            (run / "params.safetensors").unlink(missing_ok=True)
         report = Report(recipe, task, tokenizer, run)
         step = parallel.pmap_step(
             make_step(task.loss, optimizer, recipe.optim.ema_decay, parallel.AXIS)
@@ -46,28 +52,52 @@ def train(recipe: config.Recipe, run):
 
 def prepare_run(recipe: config.Recipe, run):
     """Writes what a new run needs, or checks that an old one is of this recipe; its tokenizer."""
-    parallel.check_batch_size(recipe.batch_size)
     saved = run / "recipe.json"
     if saved.exists():
-        before = config.from_dict(config.Recipe, json.loads(saved.read_text()))
-        _check_same(recipe, before, run)
+        _check_same(recipe, read_recipe(saved), run)
         tokenizer = checkpoint.load_description(run)[1]
+    elif run.exists() and any(run.iterdir()):
+        raise ValueError(f"{run} is not empty and holds no run: choose another --run")
     else:
         captions = data.captions(recipe.data, TOKENIZER_CAPTIONS)
         tokenizer = text.train(captions, recipe.model.text)
         checkpoint.save_description(run, recipe.model, tokenizer)
-    checkpoint.write_text(saved, json.dumps(config.to_dict(recipe), indent=2) + "\n")
+    write_text(saved, json.dumps(config.to_dict(recipe), indent=2) + "\n")
     return tokenizer
+
+
+def read_recipe(path):
+    """The recipe of a run; a ValueError names the file if it cannot be read."""
+    try:
+        return config.from_dict(config.Recipe, json.loads(read_text(path)))
+    except ValueError as error:
+        raise ValueError(f"{path} is not a recipe that can be read: {error}") from error
 
 
 def _check_same(recipe, before, run):
     """A run goes on only with what its checkpoints and its stream of examples were made for."""
-    for name in ("model", "data", "batch_size", "seed"):
-        now, then = getattr(recipe, name), getattr(before, name)
-        if now != then:
+    now, then = (dict(_flat(config.to_dict(r))) for r in (recipe, before))
+    for name in now:
+        if (
+            name.split(".")[0] in ("model", "data", "batch_size", "seed")
+            and now[name] != then[name]
+        ):
             raise ValueError(
-                f"{run} holds a run with {name} {then}, not {now}: choose another --run"
+                f"{run} holds a run with {name} {then[name]}, not {now[name]}: choose another --run"
             )
+    with checkpoint.Checkpoints(run, read_only=True) as checkpoints:
+        done = checkpoints.latest_step() or 0
+    if done > recipe.steps:
+        raise ValueError(f"{run} is at step {done} already; --steps is {recipe.steps}")
+
+
+def _flat(values, prefix=""):
+    """("model.unet.dropout", 0.1) and so on, of nested dictionaries."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def run_steps(recipe, run, step, state, key, tokenizer, report, checkpoints):

@@ -23,7 +23,7 @@ class Report:
     """
 
     def __init__(self, recipe: config.Recipe, task, tokenizer, folder):
-        self.model, self.tokenizer, self.folder = recipe.model, tokenizer, folder / "samples"
+        self.recipe, self.tokenizer, self.folder = recipe, tokenizer, folder / "samples"
         size = recipe.model.unet.image_size
         self.batch = data.make_batch(recipe.data, 0, GAP_EXAMPLES, size, tokenizer, "test")
         _, captions = data.examples(recipe.data, range(GRID_CAPTIONS), size, "test")
@@ -33,7 +33,7 @@ class Report:
 
     def write(self, ema_params, step):
         """Saves a grid and returns the caption gap, {"caption_gap": ...}."""
-        pipeline = Pipeline(self.model, ema_params, self.tokenizer)
+        pipeline = Pipeline(self.recipe.model, ema_params, self.tokenizer, self.recipe.dtype)
         images = pipeline.text_to_image(self.captions, batch_size=GRID_CAPTIONS, **GRID_SETTINGS)
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = {"prompts": self.captions, "step": step} | GRID_SETTINGS

@@ -16,23 +16,20 @@ class TrainState(NamedTuple):
     params: Any  # float32
     ema_params: Any  # float32: in bfloat16 a decay of 0.9999 would round to 1
     opt_state: Any
+    timestep_stats: Any = ()  # for samplers of t that learn; uniform ones have none
 
 
 def make_learning_rate(recipe: Recipe):
     """Step to learning rate: a linear warm-up, then a cosine to its final fraction.
 
-    Raises a ValueError where the warm-up is not shorter than the run.
+    A run that is shorter than its warm-up warms up to its last step.
     """
     optim = recipe.optim
-    if optim.warmup_steps >= recipe.steps:
-        raise ValueError(
-            f"Optim.warmup_steps is {optim.warmup_steps}; it must be below the run's "
-            f"{recipe.steps} steps"
-        )
+    warmup_steps = min(optim.warmup_steps, recipe.steps - 1)
     return optax.warmup_cosine_decay_schedule(
-        init_value=optim.learning_rate / (optim.warmup_steps + 1),
+        init_value=optim.learning_rate / (warmup_steps + 1),
         peak_value=optim.learning_rate,
-        warmup_steps=optim.warmup_steps,
+        warmup_steps=warmup_steps,
         decay_steps=recipe.steps,
         end_value=optim.learning_rate * optim.final_fraction,
     )
@@ -85,6 +82,7 @@ def make_step(loss, optimizer, ema_decay, axis_name=None):
             lambda ema, new: decay * ema + (1 - decay) * new, state.ema_params, params
         )
         metrics = metrics | {"grad_norm": optax.tree.norm(grads)}
-        return TrainState(state.step + 1, params, ema_params, opt_state), metrics
+        new = TrainState(state.step + 1, params, ema_params, opt_state, state.timestep_stats)
+        return new, metrics
 
     return step

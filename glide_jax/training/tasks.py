@@ -29,6 +29,12 @@ class Diffusion:
     """
 
     def __init__(self, recipe: Recipe, dtype=jnp.float32):
+        unet = recipe.model.unet
+        if unet.inpaint or unet.low_res_size:
+            raise ValueError(
+                f"UNet.inpaint is {unet.inpaint} and UNet.low_res_size is {unet.low_res_size}; "
+                "only models that are given no other picture can be trained"
+            )
         self.model, self.dtype = recipe.model, dtype
         self.caption_dropout = recipe.caption_dropout
         self.schedule = make_schedule(recipe.model.schedule, recipe.model.timesteps)
@@ -41,7 +47,9 @@ class Diffusion:
         """The mean loss of a batch, and its parts by name."""
         draws = self.draw(batch, key)
         mask = batch["mask"] & draws.keep_caption[:, None]
-        dropout_key = jax.random.fold_in(key, batch["row"][0]) if self.model.unet.dropout else None
+        # Rows are folded into the key from 0 on; dropout is drawn apart, once for a device.
+        dropout_key = jax.random.fold_in(jax.random.fold_in(key, 2**32 - 1), batch["row"][0])
+        dropout_key = dropout_key if self.model.unet.dropout else None
         losses = self._losses(params, batch | {"mask": mask}, draws, dropout_key)
         means = jax.tree.map(jnp.mean, losses)
         return means["loss"], means

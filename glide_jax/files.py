@@ -1,0 +1,32 @@
+"""Files that are written whole or not at all, as UTF-8 on every system."""
+
+import contextlib
+import uuid
+
+from etils import epath
+
+
+@contextlib.contextmanager
+def written_whole(path):
+    """A path to write beside `path`, put in its place once the block ends without an error."""
+    path = epath.Path(path)
+    beside = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path, content):
+    """Writes a text file whole or not at all."""
+    with written_whole(path) as beside:
+        beside.write_bytes(content.encode())
+
+
+def read_text(path):
+    """A UTF-8 text file; a ValueError names the file that is not one."""
+    try:
+        return epath.Path(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file in UTF-8: {error}") from None
