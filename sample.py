@@ -28,9 +28,9 @@ class Arguments:
     """1 is the model's own distribution; more follows the caption closer, 0 ignores it."""
     negative_prompt: str = ""
     """What guidance leads away from."""
-    sampler: Literal["ancestral", "ddim", "dpmpp"] = "ddim"
+    sampler: Literal["ancestral", "ddim", "dpmpp"] = "ancestral"
     """dpmpp is DPM-Solver++ 2M, with steps even in log-SNR."""
-    steps: str = "50"
+    steps: str = "100"
     """A number, or for ancestral and ddim a published form: ddim50, fast27 or 10,10,3,2,2."""
     eta: float = 0.0
     """Noise of ddim, from 0 (none) to 1."""

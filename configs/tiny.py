@@ -2,7 +2,8 @@
 
     python train.py configs/tiny.py
 
-It learns that there are light backgrounds and dark spots, and no more.
+Forty steps, so it learns no more than that pictures are light. Two CPU cores: about a minute, most
+of it compiling. Expect a loss near 0.9 at step 40.
 """
 
 from glide_jax.config import Diffusion, Optim, Recipe, TextEncoder, UNet

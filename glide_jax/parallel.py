@@ -16,6 +16,11 @@ def replicate(tree):
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
+def on_one_device(tree):
+    """A replicated tree's copy on the first local device, for work that one device does alone."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
 def pmap_step(step):
     """A one-device `(state, batch, key) -> (state, metrics)` on all local devices.
 

@@ -35,7 +35,8 @@ class Pipeline:
     def __init__(self, model: config.Diffusion, params, tokenizer, dtype="auto"):
         if model.unet.inpaint or model.unet.low_res_size:
             raise ValueError("the model is given another picture; only base models can be sampled")
-        self.model, self.params, self.tokenizer = model, params, tokenizer
+        self.model, self.tokenizer = model, tokenizer
+        self.params = jax.tree.map(jnp.asarray, params)
         self.dtype = default_dtype(dtype)
         self.schedule = make_schedule(model.schedule, model.timesteps)
 
@@ -52,8 +53,8 @@ class Pipeline:
         num=1,
         guidance_scale=3.0,
         negative_prompt="",
-        sampler="ddim",
-        steps=50,
+        sampler="ancestral",
+        steps=100,
         eta=0.0,
         seed=0,
         batch_size=16,
@@ -67,7 +68,8 @@ class Pipeline:
             guidance_scale: 1 is the model's own distribution, more follows the caption closer,
                 0 ignores it (classifier-free guidance, GLIDE §2.3).
             negative_prompt: what guidance leads away from; "" is GLIDE's.
-            sampler: "ancestral", "ddim" or "dpmpp" (DPM-Solver++ 2M, steps even in log-SNR).
+            sampler: "ancestral" (as GLIDE's base model was published), "ddim" or "dpmpp"
+                (DPM-Solver++ 2M, steps even in log-SNR).
             steps: a number, or for ancestral and ddim a published form such as "fast27".
             eta: DDIM's noise, 0 (none) to 1.
             batch_size: pictures at a time.
@@ -117,6 +119,8 @@ class Pipeline:
         if guided:
             cond = cond, self._encode(negative)
         keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
+        # Where the parameters are: a run that moved there on its way would compile twice.
+        keys = jax.device_put(keys, jax.tree.leaves(self.params)[0].sharding)
         carry = _start(keys, model=self.model, sampler=settings.sampler)
         scale, eta = jnp.float32(settings.guidance_scale), settings.traced_eta()
         for start, stop in _pieces(len(trajectory.t)):

@@ -20,7 +20,9 @@ def pipeline(params, tokenizer):
 
 
 def draw(pipeline, prompts, **settings):
-    return pipeline.text_to_image(prompts, **{"steps": STEPS, "seed": 5} | settings)
+    return pipeline.text_to_image(
+        prompts, **{"sampler": "ddim", "steps": STEPS, "seed": 5} | settings
+    )
 
 
 def close(a, b):

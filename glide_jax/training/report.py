@@ -5,10 +5,11 @@ import jax
 from glide_jax import config
 from glide_jax.data import pipeline as data
 from glide_jax.images import enlarge, make_grid, save_png
+from glide_jax.parallel import on_one_device
 from glide_jax.pipeline import Pipeline
 
 GRID_CAPTIONS = 16
-GRID_SETTINGS = {"sampler": "ddim", "steps": 25, "guidance_scale": 3.0, "seed": 0}
+GRID_SETTINGS = {"sampler": "ancestral", "steps": 25, "guidance_scale": 3.0, "seed": 0}
 GAP_EXAMPLES = 128
 
 
@@ -33,6 +34,7 @@ class Report:
 
     def write(self, ema_params, step):
         """Saves a grid and returns the caption gap, {"caption_gap": ...}."""
+        ema_params = on_one_device(ema_params)
         pipeline = Pipeline(self.recipe.model, ema_params, self.tokenizer, self.recipe.dtype)
         images = pipeline.text_to_image(self.captions, batch_size=GRID_CAPTIONS, **GRID_SETTINGS)
         self.folder.mkdir(parents=True, exist_ok=True)
