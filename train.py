@@ -23,6 +23,12 @@ class Arguments:
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     run: str | None = None
     """The run's folder; by default runs/NAME. A run that is there goes on."""
+    coordinator: str | None = None
+    """HOST:PORT of the first of several processes, or auto on a cluster that says it."""
+    num_processes: int | None = None
+    """How many processes train together."""
+    process_id: int | None = None
+    """This process's number, from 0 on."""
 
 
 def load_recipe(path):
@@ -56,10 +62,18 @@ def main(arguments):
     prog = f"train.py {arguments[0]}"
     parsed = cli.parse(Arguments, arguments[1:], prog, description, Arguments(recipe))
 
-    from glide_jax.training.loop import train  # after parsing: --help need not wait for JAX
+    # After parsing: --help need not wait for JAX.
+    from glide_jax import parallel
+    from glide_jax.training.loop import train
+    from glide_jax.training.stop import Stopped
 
     run = parsed.run or str(Path("runs") / parsed.recipe.name)
-    train(parsed.recipe, run)
+    parallel.start(parsed.coordinator, parsed.num_processes, parsed.process_id)
+    try:
+        train(parsed.recipe, run)
+    except Stopped as stopped:
+        print(f"train.py: {stopped}", file=sys.stderr)
+        sys.exit(128 + stopped.signal)
     print(f'done: python sample.py "..." --model {run}', file=sys.stderr)
 
 

@@ -25,7 +25,7 @@ def get_config():
             ),
             text=TextEncoder(context=24, vocab_size=400, width=32, layers=1, heads=2),
         ),
-        optim=Optim(learning_rate=1e-3, warmup_steps=10, ema_decay=0.99),
+        optim=Optim(learning_rate=1e-3, warmup_steps=10, ema_decays=(0.99,)),
         batch_size=8,
         steps=40,
         log_every=5,

@@ -1,127 +1,80 @@
-"""Model folders and training runs on disk.
-
-A model folder holds `config.json`, `tokenizer.json` and `params.safetensors`: what ships and what
-`Pipeline` loads. A training run is a model folder that also holds `recipe.json`, `checkpoints/`
-(orbax) and `metrics.jsonl`. Nothing half-written ever has a final name.
-"""
+"""Training runs on disk: model folders that also hold recipe.json, orbax steps and metrics."""
 
 import json
+import math
+import uuid
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-import safetensors
-import safetensors.numpy
 from etils import epath
+from orbax.checkpoint import checkpoint_managers
 
-from glide_jax import config
-from glide_jax.files import read_text, write_text, written_whole
-from glide_jax.models import text2im
-from glide_jax.text import tokenizer as text
+from glide_jax import config, parallel
+from glide_jax.files import read_text, write_text
+from glide_jax.model_folder import find_model, load_description, load_params, param_shapes
 
-FORMAT_VERSION = 1
-KIND = "diffusion"
-PRETRAINED = epath.Path(__file__).parent / "pretrained"
+CHECKSUM = "checksum"
 
 
-def pretrained_names():
-    """The models that ship."""
-    return sorted(folder.name for folder in PRETRAINED.iterdir() if folder.is_dir())
+def save_recipe(run, recipe: config.Recipe):
+    """Writes what a run trains, as recipe.json."""
+    write_text(epath.Path(run) / "recipe.json", json.dumps(config.to_dict(recipe), indent=2) + "\n")
 
 
-def find_model(name_or_folder):
-    """The folder of a shipped model's name or of a path; a ValueError says what there is."""
-    shipped, folder = PRETRAINED / str(name_or_folder), epath.Path(name_or_folder)
-    if str(name_or_folder) in pretrained_names():
-        return shipped
-    if not (folder / "config.json").exists():
-        raise ValueError(
-            f"there is no model {str(name_or_folder)!r}: it is neither a folder with a config.json "
-            f"nor one of {', '.join(pretrained_names())}"
-        )
-    return folder
-
-
-def save_description(folder, model: config.Diffusion, tokenizer):
-    """Writes what a model is, without its parameters: config.json and tokenizer.json."""
-    folder = epath.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    described = {"format_version": FORMAT_VERSION, "kind": KIND, "model": config.to_dict(model)}
-    write_text(folder / "tokenizer.json", tokenizer.to_json())
-    write_text(folder / "config.json", json.dumps(described, indent=2) + "\n")
-
-
-def load_description(folder):
-    """The model and the tokenizer that a folder describes.
-
-    Raises:
-        ValueError: the folder is of another kind or of a newer format, or its config is broken.
-    """
-    folder = epath.Path(folder)
+def load_recipe(run):
+    """What a run trains, or None where there is none; a ValueError names a file that is broken."""
+    path = epath.Path(run) / "recipe.json"
+    if not path.exists():
+        return None
     try:
-        described = json.loads(read_text(folder / "config.json"))
-        found = described["kind"], described["format_version"]
-        if found != (KIND, FORMAT_VERSION):
-            raise ValueError(f"its kind and format are {found}; known: {(KIND, FORMAT_VERSION)}")
-        model = config.from_dict(config.Diffusion, described["model"])
-        return model, text.from_json(read_text(folder / "tokenizer.json"), model.text)
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder} is not a model that can be read: {error}") from error
+        return config.from_dict(config.Recipe, json.loads(read_text(path)))
+    except ValueError as error:
+        raise ValueError(f"{path} is not a recipe that can be read: {error}") from error
 
 
-def save_params(path, params, dtype="float32"):
-    """Writes a tree of parameters as safetensors, leaves named by their path."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
-    named = {"/".join(k.key for k in keys): np.asarray(leaf, dtype) for keys, leaf in leaves}
-    with written_whole(path) as beside:
-        beside.write_bytes(safetensors.numpy.save(named))
-
-
-def load_params(path, model: config.Diffusion):
-    """The tree of float32 parameters that `save_params` wrote, in whichever precision.
-
-    Raises a ValueError where the file is broken or does not hold the parameters of the model.
-    """
-    try:
-        named = safetensors.numpy.load(epath.Path(path).read_bytes())
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    leaves, structure = jax.tree_util.tree_flatten_with_path(_shapes(model))
-    wanted = {"/".join(k.key for k in keys): leaf.shape for keys, leaf in leaves}
-    wrong = {name for name in {*named, *wanted} if np.shape(named.get(name)) != wanted.get(name)}
-    if wrong:
-        raise ValueError(f"{path} does not fit its config.json: look at {', '.join(sorted(wrong))}")
-    return jax.tree.unflatten(structure, [jnp.asarray(named[n], jnp.float32) for n in wanted])
-
-
-def _shapes(model):
-    return jax.eval_shape(partial(text2im.init, model), jax.random.key(0))
-
-
-def save_model(folder, model: config.Diffusion, tokenizer, params, dtype="float32"):
-    """Writes a model folder; `dtype` (float16, say) is that of the stored parameters."""
-    save_description(folder, model, tokenizer)
-    save_params(epath.Path(folder) / "params.safetensors", params, dtype)
-
-
-def load_model(name_or_folder):
+def load_model(name_or_folder, step=None, ema_decay=None):
     """(model, tokenizer, params) of a shipped model, a model folder or a training run.
 
-    A run that has not ended gives the moving average of its newest checkpoint.
+    Args:
+        name_or_folder: which.
+        step: of a run: a checkpoint's step, or "best" (see `Recipe.keep_best`). By default the
+            run's end, or where it has not ended its newest checkpoint.
+        ema_decay: of a run: which of `Optim.ema_decays`; the first by default.
+
+    Raises a ValueError that says what there is.
     """
     folder = find_model(name_or_folder)
     model, tokenizer = load_description(folder)
-    if (folder / "params.safetensors").exists():
+    if step is None and ema_decay is None and (folder / "params.safetensors").exists():
         return model, tokenizer, load_params(folder / "params.safetensors", model)
-    if not (folder / "checkpoints").exists():
-        raise ValueError(f"{folder} holds neither params.safetensors nor checkpoints")
-    with Checkpoints(folder, read_only=True) as checkpoints:
-        if checkpoints.latest_step() is None:
-            raise ValueError(f"{folder} holds no parameters yet: no checkpoint was saved")
-        return model, tokenizer, checkpoints.restore_ema(model)
+    recipe = load_recipe(folder)
+    if recipe is None or not (folder / "checkpoints").exists():
+        what = "no checkpoints" if step or ema_decay else "neither params.safetensors nor a run"
+        raise ValueError(f"{folder} holds {what}")
+    decays = recipe.optim.ema_decays
+    if ema_decay is not None and ema_decay not in decays:
+        raise ValueError(f"ema_decay is {ema_decay}; {folder} has {', '.join(map(str, decays))}")
+    with Checkpoints(folder, keep_best=recipe.keep_best, read_only=True) as checkpoints:
+        step = _find_step(checkpoints, step, folder)
+        return model, tokenizer, checkpoints.restore_ema(model, ema_decay or decays[0], step)
+
+
+def _find_step(checkpoints, step, folder):
+    steps = checkpoints.steps()
+    if not steps:
+        raise ValueError(f"{folder} holds no parameters yet: no checkpoint was saved")
+    if step is None:
+        return steps[-1]
+    found = checkpoints.best_step() if step == "best" else step
+    if found not in steps:
+        raise ValueError(f"step is {step!r}; {folder} has {', '.join(map(str, steps))}")
+    return found
 
 
 class Checkpoints:
@@ -129,51 +82,160 @@ class Checkpoints:
 
     Args:
         run: the run's folder.
-        keep: how many steps stay.
+        keep: how many of the newest steps stay.
+        keep_every: steps that it divides stay, too.
+        keep_best: the step with the best value of this metric stays, too.
         read_only: leaves what is half-written alone: it may be a trainer's at work.
     """
 
-    def __init__(self, run, keep=2, read_only=False):
+    def __init__(self, run, keep=2, keep_every=None, keep_best=None, read_only=False):
+        self.folder = epath.Path(run) / "checkpoints"
+        self.keep_best = keep_best
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=None if read_only else keep,
+            preservation_policy=None if read_only else _what_stays(keep, keep_every, keep_best),
+            best_fn=partial(_goodness, keep_best) if keep_best else None,
             cleanup_tmp_directories=not read_only,
             create=not read_only,
             read_only=read_only,
         )
-        run = run if "://" in str(run) else Path(run).absolute()  # orbax refuses relative paths
-        self._manager = ocp.CheckpointManager(epath.Path(run) / "checkpoints", options=options)
+        folder = self.folder if "://" in str(run) else Path(self.folder).absolute()
+        self._manager = ocp.CheckpointManager(epath.Path(folder), options=options)
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *error):
-        self._manager.wait_until_finished()
+    def __exit__(self, kind, error, trace):
+        try:
+            self._manager.wait_until_finished()
+        except Exception as failure:
+            if error is None:
+                raise self._unwritten(failure) from failure
         self._manager.close()
 
     def latest_step(self):
         """The newest whole step, or None."""
         return self._manager.latest_step()
 
-    def save(self, state):
-        """Begins to write a train state under its step; training may go on meanwhile."""
-        self._manager.save(int(state.step), args=ocp.args.PyTreeSave(state._asdict()))
+    def steps(self):
+        """All whole steps, from the oldest on."""
+        return sorted(self._manager.all_steps())
+
+    def best_step(self):
+        """The step with the best value of the metric that is kept by; None where none has one."""
+        measured = {step: self._manager.metrics(step) or {} for step in self.steps()}
+        found = [step for step in measured if self.keep_best in measured[step]]
+        return max(found, key=lambda s: _goodness(self.keep_best, measured[s]), default=None)
+
+    def save(self, state, metrics=None):
+        """Begins to write a train state under its step; training may go on meanwhile.
+
+        `metrics` holds the number that the best step is kept by. Raises an OSError where this step
+        or the one before cannot be written; older steps are as they were.
+        """
+        step = int(state.step)
+        content = parallel.to_global(state._asdict()) | {CHECKSUM: checksum(state)}
+        saved = ocp.args.PyTreeSave(content)
+        try:
+            self._manager.save(step, args=saved, metrics=metrics)
+        except Exception as failure:
+            raise self._unwritten(failure) from failure
+
+    def _unwritten(self, failure):
+        reason = str(failure).splitlines()[0] if str(failure) else repr(failure)
+        return OSError(
+            f"a checkpoint could not be written to {self.folder} ({reason}); older ones are as "
+            "they were: make room or choose another --run"
+        )
 
     def restore(self, like):
-        """The newest train state, of the shapes and shardings of `like`."""
-        return type(like)(**self._restore(like._asdict()))
+        """The newest train state that can be read, of the shapes and shardings of `like`.
 
-    def restore_ema(self, model: config.Diffusion):
-        """The newest moving average of the weights, on one device, whatever saved it."""
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        target = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), _shapes(model)
+        Newer steps that cannot be read are moved to the run's folder `unreadable`, with a warning.
+        Where no step can be read a ValueError says so, and all stay where they are.
+        """
+        target = parallel.to_global(like)._asdict() | {CHECKSUM: np.zeros((), np.uint32)}
+        unreadable = []
+        for step in reversed(self.steps()):
+            try:
+                restored = self._restore(step, target)
+                expected = restored.pop(CHECKSUM)
+                state = parallel.from_global(type(like)(**restored))
+                if checksum(state) != expected:
+                    raise ValueError("its content is not what was saved")
+            except Exception as error:
+                unreadable.append((step, (str(error).splitlines() or [repr(error)])[0]))
+                continue
+            self._set_aside(unreadable, step)
+            return state
+        step, reason = unreadable[0]
+        raise ValueError(
+            f"none of the checkpoints in {self.folder} can be read (of step {step}: {reason}): "
+            "choose another --run to begin anew"
         )
-        return self._restore({"ema_params": target}, partial_restore=True)["ema_params"]
 
-    def _restore(self, target, partial_restore=False):
+    def _set_aside(self, unreadable, used):
+        parallel.wait_for_all("restored")
+        for step, reason in unreadable:
+            warnings.warn(
+                f"the checkpoint of step {step} cannot be read and is moved to unreadable/{step}: "
+                f"{reason}; the run goes on from step {used}",
+                stacklevel=3,
+            )
+            if parallel.is_lead():
+                aside = self.folder.parent / "unreadable"
+                aside.mkdir(exist_ok=True)
+                (self.folder / str(step)).rename(aside / f"{step}.{uuid.uuid4().hex[:8]}")
+        parallel.wait_for_all("set aside")
+        self._manager.reload()
+
+    def restore_ema(self, model: config.Diffusion, ema_decay, step):
+        """A step's moving average of the weights, on one device, whatever saved it."""
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        target = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+            param_shapes(model),
+        )
+        target = {"ema_params": {str(ema_decay): target}}
+        restored = self._restore(step, target, partial_restore=True)
+        return restored["ema_params"][str(ema_decay)]
+
+    def _restore(self, step, target, partial_restore=False):
         arguments = ocp.args.PyTreeRestore(
             target,
             restore_args=ocp.checkpoint_utils.construct_restore_args(target),
             partial_restore=partial_restore,
         )
-        return self._manager.restore(self.latest_step(), args=arguments)
+        return self._manager.restore(step, args=arguments)
+
+
+def checksum(tree):
+    """CRC-32 over the bytes of a replicated tree's leaves, a uint32 [].
+
+    The storage has none of its own over the numbers: a bit that changed would go unseen.
+    """
+    leaves = [np.ascontiguousarray(leaf.addressable_data(0)) for leaf in jax.tree.leaves(tree)]
+    with ThreadPoolExecutor() as pool:
+        sums = list(pool.map(lambda leaf: zlib.crc32(leaf.view(np.uint8).reshape(-1)), leaves))
+    return np.array(zlib.crc32(np.array(sums, "<u4")), np.uint32)
+
+
+def _what_stays(keep, keep_every, keep_best):
+    policies = [checkpoint_managers.LatestN(keep)]
+    if keep_every:
+        policies.append(checkpoint_managers.EveryNSteps(keep_every))
+    if keep_best:
+        goodness = partial(_goodness, keep_best)
+        policies.append(
+            checkpoint_managers.BestN(
+                get_metric_fn=goodness, n=1, keep_checkpoints_without_metrics=False
+            )
+        )
+    return checkpoint_managers.AnyPreservationPolicy(policies)
+
+
+def _goodness(name, metrics):
+    """What the best step has the most of: the caption gap, or the least loss."""
+    value = metrics.get(name, math.nan)
+    if math.isnan(value):
+        return -math.inf
+    return value if name == "caption_gap" else -value

@@ -7,6 +7,8 @@ import typing
 from dataclasses import dataclass, field
 from typing import Literal
 
+UNIT = "0 to below 1"
+
 
 def _require(holds, what, value, allowed):
     if not holds:
@@ -104,7 +106,7 @@ class UNet:
             )
         if self.low_res_size is not None:
             _at_least(self, 1, "low_res_size")
-        _require(0 <= self.dropout < 1, "UNet.dropout", self.dropout, "0 to below 1")
+        _require(0 <= self.dropout < 1, "UNet.dropout", self.dropout, UNIT)
 
     @property
     def sides(self) -> tuple[int, ...]:
@@ -140,30 +142,50 @@ class Data:
 
 @dataclass(frozen=True)
 class Optim:
-    """AdamW with a linear warm-up and a cosine decay, and the moving average of the weights."""
+    """AdamW, its learning rate, and the moving averages of the weights."""
 
     learning_rate: float = 1e-4
     warmup_steps: int = 1000
-    final_fraction: float = 1.0
-    """The learning rate at the last step, in learning_rate; 1 keeps it constant."""
+    """Steps of a linear rise to learning_rate."""
+    decay: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate goes on from there to the last step."""
+    final_fraction: float = 0.0
+    """The learning rate at the last step of a decay, in learning_rate."""
     beta1: float = 0.9
     beta2: float = 0.999
     weight_decay: float = 0.0
+    """Of matrices and kernels; gains and biases never decay."""
+    no_weight_decay: tuple[str, ...] = ()
+    """Further parameters that do not decay, as paths or patterns: text_encoder, *embedding*."""
+    freeze: tuple[str, ...] = ()
+    """Parameters that stay as they are, as paths or patterns: text_encoder, unet/middle*."""
     clip_norm: float = 1.0
     """Gradients of a larger global norm are scaled down to it."""
-    ema_decay: float = 0.9999
+    accumulate: int = 1
+    """Parts that a device takes its share of a batch in, one after the other, to save memory."""
+    ema_decays: tuple[float, ...] = (0.9999,)
+    """Of the moving averages of the weights; the first is the one that becomes the model."""
+    skip_nonfinite: int = 0
+    """Steps whose loss or gradient is not finite that a run leaves out before it stops."""
 
     def __post_init__(self):
         for name in ("learning_rate", "clip_norm"):
             value = getattr(self, name)
             _require(0 < value < math.inf, f"Optim.{name}", value, "above 0, and finite")
-        _at_least(self, 0, "warmup_steps", "weight_decay")
+        _at_least(self, 0, "warmup_steps", "weight_decay", "skip_nonfinite")
+        _at_least(self, 1, "accumulate")
         _require(self.weight_decay < math.inf, "Optim.weight_decay", self.weight_decay, "finite")
-        for name in ("beta1", "beta2", "ema_decay"):
-            value = getattr(self, name)
-            _require(0 <= value < 1, f"Optim.{name}", value, "0 to below 1")
+        for name in ("beta1", "beta2"):
+            _require(0 <= getattr(self, name) < 1, f"Optim.{name}", getattr(self, name), UNIT)
         _require(
             0 <= self.final_fraction <= 1, "Optim.final_fraction", self.final_fraction, "0 to 1"
+        )
+        decays = self.ema_decays
+        _require(
+            decays and len(set(decays)) == len(decays) and all(0 <= d < 1 for d in decays),
+            "Optim.ema_decays",
+            decays,
+            f"one or more different numbers, each {UNIT}",
         )
 
 
@@ -176,6 +198,8 @@ class Recipe:
     model: Diffusion = field(default_factory=Diffusion)
     data: Data = field(default_factory=Data)
     optim: Optim = field(default_factory=Optim)
+    timestep_sampler: Literal["uniform", "loss_second_moment"] = "uniform"
+    """How timesteps are drawn: evenly, or more often where the loss is large (arXiv 2102.09672)."""
     caption_dropout: float = 0.2
     """Share of captions emptied in training, for classifier-free guidance (GLIDE §2.3)."""
     batch_size: int = 64
@@ -189,9 +213,22 @@ class Recipe:
     checkpoint_every: int = 1000
     sample_every: int = 5000
     """Steps between sample grids; they also measure the caption gap."""
+    keep: int = 2
+    """Newest checkpoints that stay."""
+    keep_every: int | None = None
+    """Checkpoints of steps that this divides stay, too."""
+    keep_best: Literal["loss", "eval_loss", "caption_gap"] | None = None
+    """The checkpoint that is best by this stays, too: the least loss, the largest gap."""
+    init_from: str | None = None
+    """A model to start from: a shipped model's name, a model folder or a run. The recipe's model
+    is then that one; only its dropout can be another."""
 
     def __post_init__(self):
-        _at_least(self, 1, "batch_size", "steps", "log_every", "checkpoint_every", "sample_every")
+        _at_least(
+            self, 1, "batch_size", "steps", "log_every", "checkpoint_every", "sample_every", "keep"
+        )
+        if self.keep_every is not None:
+            _at_least(self, 1, "keep_every")
         _check_seed("Recipe.seed", self.seed)
         _require(0 <= self.caption_dropout <= 1, "caption_dropout", self.caption_dropout, "0 to 1")
 
@@ -226,6 +263,8 @@ def _is_required(field):
 def _value(hint, value):
     if dataclasses.is_dataclass(hint):
         return from_dict(hint, value)
+    if types.NoneType in typing.get_args(hint):
+        return None if value is None else _value(typing.get_args(hint)[0], value)
     if typing.get_origin(hint) is tuple:
         _check_type(list | tuple, value)
         return tuple(_value(typing.get_args(hint)[0], item) for item in value)
@@ -240,8 +279,5 @@ def _check_type(hint, value):
         if value not in allowed:
             raise ValueError(f"{value!r} is not allowed; allowed: {', '.join(map(repr, allowed))}")
         return
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if float in kinds:
-        kinds += (int,)
-    if not isinstance(value, kinds):
+    if not isinstance(value, (float, int) if hint is float else hint):
         raise ValueError(f"{value!r} is not of the type {hint}")

@@ -1,10 +1,48 @@
-"""Devices: how a step is mapped over them and how batches are laid out on them."""
+"""Devices and processes: how a step is mapped over them and how arrays are laid out on them."""
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "batch"
+
+
+def start(coordinator, num_processes=None, process_id=None):
+    """Joins this process to those of a training on several hosts, before JAX is used.
+
+    Args:
+        coordinator: HOST:PORT of the first process, or "auto" where the cluster says it (TPU pods,
+            Slurm, Kubernetes); None for a training of one process.
+        num_processes: how many there are.
+        process_id: this one's number, from 0 on.
+
+    Raises a ValueError where the processes cannot be joined.
+    """
+    if coordinator is None:
+        if num_processes is not None or process_id is not None:
+            raise ValueError("there is no --coordinator; give it with the number of processes")
+        return
+    known = (coordinator, num_processes, process_id) if coordinator != "auto" else ()
+    try:
+        jax.distributed.initialize(*known)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"the processes cannot be joined at {coordinator!r}: {reason}; give --coordinator "
+            "HOST:PORT, --num-processes and --process-id, or auto on a cluster that says them"
+        ) from error
+
+
+def is_lead():
+    """Whether this process is the one that writes what is written once."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(name):
+    """Returns once every process has come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
 
 
 def replicate(tree):
@@ -21,28 +59,58 @@ def on_one_device(tree):
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 
+def to_global(tree):
+    """A tree that is replicated in each process, as arrays of all processes' devices."""
+    if jax.process_count() == 1:
+        return tree
+    return multihost_utils.host_local_array_to_global_array(tree, _everywhere(), PartitionSpec())
+
+
+def from_global(tree):
+    """What `to_global` gave, replicated in each process again."""
+    if jax.process_count() == 1:
+        return tree
+    return replicate(
+        multihost_utils.global_array_to_host_local_array(tree, _everywhere(), PartitionSpec())
+    )
+
+
+def _everywhere():
+    return Mesh(np.array(jax.devices()), (AXIS,))
+
+
 def pmap_step(step):
-    """A one-device `(state, batch, key) -> (state, metrics)` on all local devices.
+    """A one-device `(state, batch, key) -> (state, metrics)` on all devices of all processes.
 
     The state and the metrics are the same on every device and have no device axis; the batch leads
-    with one (see `split_batch`). The state that goes in is donated: use the one that comes out.
+    with the local one (see `split_batch`). The state that goes in is donated: use the one that
+    comes out.
     """
     return jax.pmap(
         step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=(None, None), donate_argnums=(0,)
     )
 
 
-def check_batch_size(size):
-    """Raises a ValueError where a batch does not divide evenly over the local devices."""
-    devices = jax.local_device_count()
-    if size % devices:
-        raise ValueError(f"batch_size is {size}; it must be a multiple of the {devices} devices")
+def check_batch_size(size, accumulate=1):
+    """Raises a ValueError where a batch does not divide evenly over devices and their parts."""
+    devices = jax.device_count()
+    if size % (devices * accumulate):
+        parts = f", in {accumulate} parts each (Optim.accumulate)" if accumulate > 1 else ""
+        raise ValueError(
+            f"batch_size is {size}; it must be a multiple of the {devices} devices{parts}"
+        )
 
 
 def split_batch(batch):
-    """Each leaf [B, ...] as [devices, B / devices, ...]."""
+    """Each leaf [B, ...] of this process's rows as [local devices, B / devices, ...]."""
     devices = jax.local_device_count()
     return jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), batch)
+
+
+def peak_memory():
+    """The most bytes that the first local device has held, or None where it does not say (CPU)."""
+    stats = jax.local_devices()[0].memory_stats()
+    return stats.get("peak_bytes_in_use") if stats else None
 
 
 def default_dtype(name):

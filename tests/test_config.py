@@ -62,7 +62,10 @@ def test_a_value_of_the_wrong_kind_is_named(values, message):
         (lambda: Recipe("x", seed=2**32), "Recipe.seed is 4294967296; allowed: 0 to 4294967295"),
         (lambda: TextEncoder(heads=7), "TextEncoder.width is 512; allowed: multiples of heads"),
         (lambda: Optim(learning_rate=0), "Optim.learning_rate is 0; allowed: above 0"),
-        (lambda: Optim(ema_decay=1.0), "Optim.ema_decay is 1.0; allowed: 0 to below 1"),
+        (
+            lambda: Optim(ema_decays=(0.9, 1.0)),
+            r"Optim.ema_decays is \(0.9, 1.0\); allowed: one or more different numbers",
+        ),
         (lambda: Recipe("x", steps=0), "Recipe.steps is 0; allowed: 1 or more"),
         (lambda: Recipe("x", caption_dropout=1.5), "caption_dropout is 1.5; allowed: 0 to 1"),
     ],

@@ -10,6 +10,7 @@ LEVELS = (
     ("config", "files"),
     ("text",),
     ("models", "diffusion", "data", "parallel", "images"),
+    ("model_folder",),
     ("checkpoint",),
     ("pipeline",),
     ("training", "evaluation", "released"),

@@ -45,7 +45,7 @@ def test_a_run_ends_as_a_model_folder_with_its_metrics(finished):
 
 def test_the_model_is_the_moving_average(finished):
     with Checkpoints(finished, read_only=True) as checkpoints:
-        ema_params = checkpoints.restore_ema(SHORT.model)
+        ema_params = checkpoints.restore_ema(SHORT.model, 0.99, 6)
     jax.tree.map(np.testing.assert_array_equal, load_model(finished)[2], ema_params)
 
 

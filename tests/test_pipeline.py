@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from glide_jax import Pipeline, checkpoint, config
+from glide_jax import Pipeline, config, model_folder
 from glide_jax.pipeline import _pieces
 from tests import tiny
 
@@ -87,7 +87,7 @@ def test_progress_counts_every_step_of_every_picture(pipeline, capfd):
 
 
 def test_a_saved_model_draws_the_same(pipeline, tmp_path):
-    checkpoint.save_model(tmp_path, tiny.MODEL, pipeline.tokenizer, pipeline.params)
+    model_folder.save_model(tmp_path, tiny.MODEL, pipeline.tokenizer, pipeline.params)
     loaded = Pipeline.load(tmp_path)
     np.testing.assert_array_equal(draw(loaded, PROMPTS), draw(pipeline, PROMPTS))
 

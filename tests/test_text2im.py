@@ -32,7 +32,7 @@ def published(name, manifest, model):
 def encode_and_denoise(model, params, tokens, mask, x, t, pictures):
     """The text's features and the network's output."""
     text_encoder = text2im.TextEncoder(model.text, 4 * model.unet.model_channels)
-    emb, features = text_encoder.apply({"params": params["text"]}, tokens, mask)
+    emb, features = text_encoder.apply({"params": params["text_encoder"]}, tokens, mask)
     cond = text2im.encode_text(model, params, tokens, mask)
     return emb, features, text2im.denoise(model, params, x, t, cond | pictures)
 
@@ -187,12 +187,12 @@ def test_input_channels_are_in_the_published_order():
 
 
 def test_weights_that_do_not_fit_are_named():
-    target = {"text": {"padding_embedding": np.zeros((2, 3))}}
+    target = {"text_encoder": {"padding_embedding": np.zeros((2, 3))}}
     with pytest.raises(ValueError, match=r"not used: \['lm_head.weight'\]"):
         from_pytorch(
             {"lm_head.weight": np.zeros((2, 3)), "padding_embedding": np.zeros((2, 3))}, target
         )
-    with pytest.raises(ValueError, match=r"not filled: \['text/padding_embedding'\]"):
+    with pytest.raises(ValueError, match=r"not filled: \['text_encoder/padding_embedding'\]"):
         from_pytorch({}, target)
     with pytest.raises(ValueError, match=r"\(3, 3\), not \(2, 3\)"):
         from_pytorch({"padding_embedding": np.zeros((3, 3))}, target)

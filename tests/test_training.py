@@ -1,6 +1,8 @@
 """One step of training: against closed forms, and many devices against one."""
 
 import dataclasses
+import time
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,48 +14,163 @@ from glide_jax import parallel
 from glide_jax.config import Optim, Recipe
 from glide_jax.data import pipeline as data
 from glide_jax.training import tasks
-from glide_jax.training.log import MetricsLog, read_metrics
-from glide_jax.training.step import (
-    ema_decay_at,
-    init_state,
+from glide_jax.training.log import MetricsLog, Window, read_metrics
+from glide_jax.training.optimizer import (
     make_learning_rate,
     make_optimizer,
-    make_step,
+    nonfinite_steps,
+    trained_parameters,
 )
-from glide_jax.training.tasks import Diffusion
+from glide_jax.training.step import Mean, ema_decay_at, init_state, make_step
+from glide_jax.training.tasks import Diffusion, Seen
 from tests import tiny
 
-
-def quadratic(params, batch, key):
-    """Half the squared distance from w to the batch's mean; its gradient is w - mean."""
-    loss = 0.5 * jnp.mean(jnp.square(params["w"][None] - batch["x"]))
-    return loss, {"loss": loss}
+NO_KEY = jax.random.key(0)
 
 
-def test_moving_average_follows_its_closed_form():
-    step = jax.jit(make_step(quadratic, optax.sgd(0.5), ema_decay=0.9))
-    state = init_state({"w": jnp.zeros(1)}, optax.sgd(0.5))
-    w = ema = 0.0
+class Quadratic:
+    """Half the squared distance from w to each x; its gradient is w - mean(x)."""
+
+    def loss(self, params, batch, key, timestep_stats):
+        losses = 0.5 * jnp.square(params["w"][None] - batch["x"])[:, 0]
+        if "offset" in params:
+            losses += 0.5 * jnp.square(params["offset"])
+        return jnp.mean(losses), Seen({"loss": Mean.of(losses)}, {})
+
+    def update_stats(self, timestep_stats, examples):
+        return timestep_stats
+
+
+def test_moving_averages_follow_their_closed_form():
+    step = jax.jit(make_step(Quadratic(), optax.sgd(0.05)))
+    state = init_state({"w": jnp.zeros(1)}, optax.sgd(0.05), (0.9, 0.5))
+    w, ema = 0.0, {0.9: 0.0, 0.5: 0.0}
     for n in range(30):
-        state, _ = step(state, {"x": jnp.ones((4, 1))}, jax.random.key(0))
-        w += 0.5 * (1 - w)
-        decay = min(0.9, (1 + n) / (10 + n))
-        ema = decay * ema + (1 - decay) * w
+        state, _ = step(state, {"x": jnp.ones((4, 1))}, NO_KEY)
+        w += 0.05 * (1 - w)
+        for rate in ema:
+            decay = min(rate, (1 + n) / (10 + n))
+            ema[rate] = decay * ema[rate] + (1 - decay) * w
     assert int(state.step) == 30
-    np.testing.assert_allclose(state.ema_params["w"], ema, rtol=1e-5)
+    for rate in ema:
+        np.testing.assert_allclose(state.ema_params[str(rate)]["w"], ema[rate], rtol=1e-5)
+    assert ema[0.9] != pytest.approx(ema[0.5], rel=1e-2)
     assert float(ema_decay_at(10**6, 0.9999)) == np.float32(0.9999)
 
 
-def test_learning_rate_warms_up_and_decays():
-    optim = Optim(learning_rate=1.0, warmup_steps=9, final_fraction=0.2)
+def test_parts_one_after_the_other_make_the_step_of_the_whole():
+    batch = {"x": jnp.arange(6.0)[:, None]}
+    optimizer = optax.sgd(1.0)
+    for parts in (1, 2, 3, 6):
+        step = jax.jit(make_step(Quadratic(), optimizer, accumulate=parts))
+        state, metrics = step(init_state({"w": jnp.zeros(1)}, optimizer, (0.9,)), batch, NO_KEY)
+        np.testing.assert_allclose(state.params["w"], 2.5, rtol=1e-6)
+        np.testing.assert_allclose(metrics["loss"].total, 0.5 * 55, rtol=1e-6)
+        assert metrics["loss"].count == 6
+
+
+def test_what_is_frozen_stays_to_the_last_bit():
+    params = {"w": jnp.zeros(1), "offset": jnp.float32(0.3)}
+    optim = Optim(freeze=("offset",), learning_rate=0.1, warmup_steps=0)
+    trained = trained_parameters(params, optim)
+    optimizer = make_optimizer(Recipe("x", optim=optim, steps=10))
+    state = init_state(params, optimizer, (0.7,), trained)
+    step = jax.jit(make_step(Quadratic(), optimizer, trained=trained))
+    for _ in range(5):
+        state, metrics = step(state, {"x": jnp.ones((4, 1))}, jax.random.key(0))
+    assert state.params["offset"] == state.ema_params["0.7"]["offset"] == np.float32(0.3)
+    assert state.params["w"] > 0.3
+    # Two moments of w alone: what is frozen takes no memory in the optimizer.
+    moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.shape == (1,)]
+    assert len(moments) == 2 and len(jax.tree.leaves(state.opt_state)) == 7
+    # Nor does it count in the gradient's norm, which is |w - 1|.
+    assert metrics["grad_norm"].total < 1
+
+
+@pytest.mark.parametrize(
+    ("optim", "message"),
+    [
+        (Optim(freeze=("text",)), "Optim.freeze is 'text', which no parameter's path matches"),
+        (Optim(no_weight_decay=("*bia",)), "Optim.no_weight_decay is '\\*bia'"),
+        (Optim(freeze=("unet", "text_encoder")), "which leaves nothing to train"),
+    ],
+)
+def test_patterns_that_mean_nothing_are_refused(optim, message, params):
+    with pytest.raises(ValueError, match=message):
+        trained_parameters(params, optim)
+
+
+def test_parameters_are_frozen_by_name_and_by_pattern(params):
+    trained = trained_parameters(params, Optim(freeze=("text_encoder", "unet/*/in_norm/*")))
+    assert not any(jax.tree.leaves(trained["text_encoder"]))
+    names = {
+        "/".join(k.key for k in keys): value
+        for keys, value in jax.tree_util.tree_flatten_with_path(trained["unet"])[0]
+    }
+    assert {name for name, value in names.items() if not value} == {
+        name for name in names if "/in_norm/" in name
+    }
+    assert not all(names.values()) and any(names.values())
+
+
+def test_learning_rate_warms_up_and_goes_on_as_asked():
+    optim = Optim(learning_rate=1.0, warmup_steps=9, decay="cosine", final_fraction=0.2)
     rate = make_learning_rate(Recipe("x", optim=optim, steps=109))
     np.testing.assert_allclose([rate(0), rate(4), rate(9)], [0.1, 0.5, 1.0], rtol=1e-6)
     np.testing.assert_allclose([rate(59), rate(109)], [0.6, 0.2], rtol=1e-5)
+    linear = make_learning_rate(
+        Recipe("x", optim=dataclasses.replace(optim, decay="linear"), steps=109)
+    )
+    np.testing.assert_allclose([linear(9), linear(34), linear(109)], [1, 0.8, 0.2], rtol=1e-5)
     # A run that is shorter than its warm-up warms up to its end.
     short = make_learning_rate(Recipe("x", optim=optim, steps=5))
     np.testing.assert_allclose([short(0), short(3), short(4)], [0.2, 0.8, 1.0], rtol=1e-6)
-    constant = dataclasses.replace(optim, final_fraction=1.0)
+    constant = dataclasses.replace(optim, decay="constant")
     assert make_learning_rate(Recipe("x", optim=constant, steps=109))(100) == 1.0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_step_that_is_not_finite_changes_nothing_but_is_counted(bad):
+    optim = Optim(learning_rate=0.1, warmup_steps=0)
+    optimizer = make_optimizer(Recipe("x", optim=optim, steps=10))
+    step = jax.jit(make_step(Quadratic(), optimizer))
+    state = init_state({"w": jnp.ones(1)}, optimizer, (0.5,))
+    state, _ = step(state, {"x": jnp.zeros((4, 1))}, jax.random.key(0))
+    after, metrics = step(state, {"x": jnp.full((4, 1), bad)}, jax.random.key(0))
+    assert after.params["w"] == state.params["w"] < 1
+    moments = lambda s: jax.tree.leaves(s.opt_state.inner_state)  # noqa: E731
+    jax.tree.map(np.testing.assert_array_equal, moments(after), moments(state))
+    assert int(after.step) == 2 and nonfinite_steps(after) == 1 and nonfinite_steps(state) == 0
+    assert metrics["nonfinite"].total == 1 and metrics["loss"].count == 0
+    again, metrics = step(after, {"x": jnp.zeros((4, 1))}, jax.random.key(0))
+    assert again.params["w"] < after.params["w"] and metrics["nonfinite"].total == 0
+
+
+def test_a_window_stops_a_run_that_is_not_finite_once_too_often():
+    def metrics(nonfinite):
+        return {"loss": Mean(np.float32(2), np.float32(4)), "nonfinite": Mean(nonfinite, 1.0)}
+
+    window = Window(batch_size=4, nonfinite=1, tolerated=2)
+    for step, nonfinite in enumerate((0, 1, 0), 1):
+        window.add(step, metrics(nonfinite))
+    assert window.read()["nonfinite"] == 2
+    window.add(4, metrics(1))
+    with pytest.raises(ValueError, match="not finite at step 4, .* --optim.skip-nonfinite N"):
+        window.check()
+
+
+def test_a_window_s_means_are_over_its_steps():
+    window = Window(batch_size=8)
+    for step, (total, count) in enumerate(((3.0, 1.0), (0.0, 0.0), (5.0, 3.0))):
+        few = {"loss_q0": Mean(total, count), "loss_q1": Mean(0.0, 0.0)}
+        window.add(step, few | {"loss": Mean(float(step), 1.0), "nonfinite": Mean(0.0, 1.0)})
+    with window.timed("data_seconds"):
+        time.sleep(0.06)
+    row = window.read()
+    assert row["loss_q0"] == 2 and row["loss"] == 1 and "loss_q1" not in row
+    assert row["data_seconds"] >= 0.02 and row["compute_seconds"] < row["data_seconds"]
+    rate = 8 / (row["data_seconds"] + row["compute_seconds"])
+    assert row["images_per_second"] == pytest.approx(rate)
 
 
 def test_only_matrices_decay_and_gradients_are_clipped():
@@ -98,10 +215,22 @@ def test_draws_cover_every_timestep_and_drop_their_share_of_captions(task, batch
 
 def test_a_fresh_model_s_error_is_the_noise_s_variance(task, batch):
     params = jax.jit(task.init)(jax.random.key(0))
-    loss, metrics = jax.jit(task.loss)(params, batch, jax.random.key(1))
-    np.testing.assert_allclose(metrics["mse"], 1, atol=0.05)
-    np.testing.assert_allclose(loss, metrics["mse"] + metrics["vb"], rtol=1e-6)
-    assert jax.jit(task.caption_gap)(params, batch, jax.random.key(1)) == 0
+    loss, seen = jax.jit(task.loss)(params, batch, jax.random.key(1))
+    means = {name: mean.total / mean.count for name, mean in seen.metrics.items()}
+    np.testing.assert_allclose(means["mse"], 1, atol=0.05)
+    np.testing.assert_allclose(loss, means["mse"] + means["vb"], rtol=1e-6)
+    assert jax.jit(task.evaluate)(params, batch, jax.random.key(1))["caption_gap"] == 0
+
+
+def test_losses_are_told_apart_by_how_much_noise_there_was(task, params, tokenizer):
+    batch = data.make_batch(tiny.RECIPE.data, 0, 16, tiny.SIDE, tokenizer)
+    _, seen = jax.jit(task.loss)(params, batch, jax.random.key(1))
+    t, losses = (np.asarray(seen.examples[name]) for name in ("t", "loss"))
+    for q in range(4):
+        inside = (250 * q <= t) & (t < 250 * (q + 1))
+        mean = seen.metrics[f"loss_q{q}"]
+        assert mean.count == inside.sum() > 0
+        np.testing.assert_allclose(mean.total, losses[inside].sum(), rtol=1e-5)
 
 
 def stub_losses(monkeypatch):
@@ -141,7 +270,7 @@ def test_pictures_are_scaled_to_minus_one_to_one(monkeypatch, task):
 def test_the_caption_gap_is_what_the_neighbour_s_caption_costs(monkeypatch, task):
     stub_losses(monkeypatch)
     # Under its own caption a picture costs nothing, under the other's (1 - -1) ** 2.
-    assert task.caption_gap({}, stub_batch(), jax.random.key(0)) == 4
+    assert task.evaluate({}, stub_batch(), jax.random.key(0))["caption_gap"] == 4
 
 
 @pytest.mark.parametrize(("caption_dropout", "expected"), [(0.0, 1.0), (1.0, 0.0)])
@@ -183,23 +312,45 @@ def test_dropout_differs_from_device_to_device_and_step_to_step(batch, params):
     assert first != loss(params, rows, jax.random.key(1))
 
 
-def test_devices_together_make_the_step_of_one(task, batch, params):
-    optimizer = make_optimizer(tiny.RECIPE)
-    key = jax.random.key(2)
-    one = jax.jit(make_step(task.loss, optimizer, 0.9))
-    expected, metrics = one(init_state(params, optimizer), batch, key)
-    mapped = parallel.pmap_step(make_step(task.loss, optimizer, 0.9, parallel.AXIS))
-    state = parallel.replicate(init_state(params, optimizer))
-    assert jax.local_device_count() > 1
-    state, mapped_metrics = mapped(state, parallel.split_batch(batch), key)
-    for name in metrics:
-        np.testing.assert_allclose(mapped_metrics[name], metrics[name], rtol=1e-5)
-    # Adam's first step is the gradient's sign; its moments show the gradient itself.
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)  # noqa: E731
-    jax.tree.map(close, state.opt_state[1][0].mu, expected.opt_state[1][0].mu)
+def one_step(task, batch, params, *, mapped, accumulate=1):
+    """The state after a step of SGD, the gradient (its momentum at first), and the means."""
+    optimizer = optax.sgd(0.1, momentum=0.9)
+    axis_name = parallel.AXIS if mapped else None
+    step = make_step(task, optimizer, accumulate=accumulate, axis_name=axis_name)
+    state = init_state(params, optimizer, (0.9,), timestep_stats=task.init_stats())
+    if mapped:
+        step, batch = parallel.pmap_step(step), parallel.split_batch(batch)
+        state = parallel.replicate(state)
+    else:
+        step = jax.jit(step)
+    state, metrics = step(state, batch, jax.random.key(2))
+    means = {name: mean.total / mean.count for name, mean in metrics.items()}
+    return jax.device_get(state), jax.device_get(state.opt_state[0].trace), means
+
+
+def distance(one, other):
+    """The norm of the difference of two trees, relative to that of the second."""
+    difference = jax.tree.map(lambda a, b: a - b, one, other)
+    return float(optax.tree.norm(difference) / optax.tree.norm(other))
+
+
+def test_devices_and_parts_together_make_the_step_of_one(batch, params):
+    # The sampler of timesteps that learns, so that its history is compared, too.
+    task = Diffusion(dataclasses.replace(tiny.RECIPE, timestep_sampler="loss_second_moment"))
+    assert jax.local_device_count() == 2
+    expected, expected_gradient, means = one_step(task, batch, params, mapped=False)
+    state, gradient, found = one_step(task, batch, params, mapped=True, accumulate=2)
+    for name in ("loss", "mse", "vb", "grad_norm"):
+        np.testing.assert_allclose(found[name], means[name], rtol=1e-5)
+    assert distance(gradient, expected_gradient) < 1e-5
+    assert distance(state.params, expected.params) < 1e-5
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-5),
+        state.timestep_stats,
+        expected.timestep_stats,
+    )
     assert jax.tree.map(np.shape, state.params) == jax.tree.map(np.shape, params)
-    moved = jax.tree.map(lambda a, b: np.abs(a - b).max() > 0, state.params, params)
-    assert all(jax.tree.leaves(moved)), moved
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
 
 
 def test_a_batch_that_does_not_divide_is_refused():

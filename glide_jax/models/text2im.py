@@ -16,7 +16,7 @@ from glide_jax.models.unet import UNet, input_channels
 
 
 def init(model: config.Diffusion, key):
-    """Fresh float32 parameters, {"text": ..., "unet": ...}, for the model that is described."""
+    """Fresh float32 parameters of a model, {"text_encoder": ..., "unet": ...}."""
     text_key, unet_key = jax.random.split(key)
     text_encoder, unet = _networks(model, jnp.float32)
     tokens = jnp.zeros((1, model.text.context), jnp.int32)
@@ -28,7 +28,8 @@ def init(model: config.Diffusion, key):
         return unet(x, t, emb, unet.encode(features))
 
     x = input_channels(x, model.unet.image_size, **cond)
-    return {"text": text, "unet": unet.init(unet_key, x, t, emb, features, method=build)["params"]}
+    network = unet.init(unet_key, x, t, emb, features, method=build)["params"]
+    return {"text_encoder": text, "unet": network}
 
 
 def example_inputs(model: config.Diffusion, batch):
@@ -55,7 +56,7 @@ def encode_text(model: config.Diffusion, params, tokens, mask, *, dtype=jnp.floa
         [B, ctx, heads, head_channels] for each attention layer.
     """
     text_encoder, unet = _networks(model, dtype)
-    emb, features = text_encoder.apply({"params": params["text"]}, tokens, mask)
+    emb, features = text_encoder.apply({"params": params["text_encoder"]}, tokens, mask)
     kv = unet.apply({"params": params["unet"]}, features, method="encode")
     return {"text_emb": emb, "text_kv": kv}
 

@@ -7,14 +7,14 @@ import numpy as np
 
 # (PyTorch module, our module), tried in this order; {i} stands for a number, kept as it is.
 MODULES = (
-    ("transformer.resblocks.{i}.attn.c_qkv", "text/blocks_{i}/qkv"),
-    ("transformer.resblocks.{i}.attn.c_proj", "text/blocks_{i}/attn_out"),
-    ("transformer.resblocks.{i}.ln_1", "text/blocks_{i}/attn_norm"),
-    ("transformer.resblocks.{i}.ln_2", "text/blocks_{i}/mlp_norm"),
-    ("transformer.resblocks.{i}.mlp.c_fc", "text/blocks_{i}/mlp_in"),
-    ("transformer.resblocks.{i}.mlp.c_proj", "text/blocks_{i}/mlp_out"),
-    ("final_ln", "text/final_norm"),
-    ("transformer_proj", "text/project"),
+    ("transformer.resblocks.{i}.attn.c_qkv", "text_encoder/blocks_{i}/qkv"),
+    ("transformer.resblocks.{i}.attn.c_proj", "text_encoder/blocks_{i}/attn_out"),
+    ("transformer.resblocks.{i}.ln_1", "text_encoder/blocks_{i}/attn_norm"),
+    ("transformer.resblocks.{i}.ln_2", "text_encoder/blocks_{i}/mlp_norm"),
+    ("transformer.resblocks.{i}.mlp.c_fc", "text_encoder/blocks_{i}/mlp_in"),
+    ("transformer.resblocks.{i}.mlp.c_proj", "text_encoder/blocks_{i}/mlp_out"),
+    ("final_ln", "text_encoder/final_norm"),
+    ("transformer_proj", "text_encoder/project"),
     ("time_embed.0", "unet/time_embed_0"),
     ("time_embed.2", "unet/time_embed_1"),
     ("input_blocks.{i}.{i}", "unet/input_blocks_{i}_{i}"),
@@ -38,9 +38,9 @@ LAYERS = {
     ".proj_out": "/out",
 }
 TABLES = {
-    "token_embedding.weight": "text/token_embedding",
-    "positional_embedding": "text/positional_embedding",
-    "padding_embedding": "text/padding_embedding",
+    "token_embedding.weight": "text_encoder/token_embedding",
+    "positional_embedding": "text_encoder/positional_embedding",
+    "padding_embedding": "text_encoder/padding_embedding",
 }
 
 

@@ -1,7 +1,10 @@
 """metrics.jsonl: one JSON object a line, each with its step."""
 
+import contextlib
 import json
 import time
+
+import jax
 
 from glide_jax.files import read_text, write_text
 
@@ -29,28 +32,63 @@ def read_metrics(path):
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-class Meter:
-    """Images a second since the last reading, without the time spent between pause and resume."""
+class Window:
+    """What happened since the metrics were last read: means, rates, and steps that went wrong.
 
-    def __init__(self):
-        self.images, self.seconds, self.since = 0, 0.0, time.perf_counter()
+    Args:
+        batch_size: pictures a step, over all devices.
+        nonfinite: steps of the run so far whose loss or gradient was not finite.
+        tolerated: how many there may be.
+    """
 
-    def add(self, images):
-        """Counts a step's images."""
-        self.images += images
+    def __init__(self, batch_size, nonfinite=0, tolerated=0):
+        self.batch_size, self.nonfinite, self.tolerated = batch_size, nonfinite, tolerated
+        self.unchecked = None
+        self._clear()
 
-    def pause(self):
-        """Stops the clock."""
-        self.seconds += time.perf_counter() - self.since
+    def _clear(self):
+        self.metrics, self.seconds = [], {"data_seconds": 0.0, "compute_seconds": 0.0}
 
-    def resume(self):
-        """Starts the clock again."""
-        self.since = time.perf_counter()
+    @contextlib.contextmanager
+    def timed(self, name):
+        """Adds the time that the `with` block takes to data_seconds or compute_seconds."""
+        since = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - since
+
+    def add(self, step, metrics):
+        """A step's metrics, a Mean by name, as they are on their way; waits for the step before."""
+        self.check()
+        self.unchecked = step, metrics
+        self.metrics.append(metrics)
+
+    def check(self):
+        """Raises a ValueError where the last step brings the ones not finite over what may be."""
+        if self.unchecked is None:
+            return
+        (step, metrics), self.unchecked = self.unchecked, None
+        self.nonfinite += int(metrics["nonfinite"].total)
+        if metrics["nonfinite"].total and self.nonfinite > self.tolerated:
+            raise ValueError(
+                f"the loss or its gradient is not finite at step {step}, and what it would change "
+                "was left out; lower --optim.learning-rate, or let the run leave out N such steps "
+                "with --optim.skip-nonfinite N (the last checkpoint is from before)"
+            )
 
     def read(self):
-        """The rate since the last reading."""
-        self.pause()
-        rate = self.images / self.seconds
-        self.images, self.seconds = 0, 0.0
-        self.resume()
-        return rate
+        """The means by name, images a second and seconds a step; a new window begins."""
+        with self.timed("compute_seconds"):
+            self.check()
+            windows = jax.device_get(self.metrics)
+        steps = len(windows)
+        row = {}
+        for name in windows[0]:
+            means = [window[name] for window in windows]
+            count = sum(mean.count for mean in means)
+            if count:
+                row[name] = float(sum(mean.total for mean in means) / count)
+        row["nonfinite"] = self.nonfinite
+        row["images_per_second"] = steps * self.batch_size / sum(self.seconds.values())
+        row |= {name: seconds / steps for name, seconds in self.seconds.items()}
+        self._clear()
+        return row

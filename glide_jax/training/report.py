@@ -1,43 +1,94 @@
-"""What shows during training how well captions are followed: sample grids and the caption gap."""
+"""What a run leaves on its way: metrics, sample grids of fixed captions, checkpoints."""
+
+import math
 
 import jax
 
-from glide_jax import config
+from glide_jax import config, parallel
 from glide_jax.data import pipeline as data
 from glide_jax.images import enlarge, make_grid, save_png
-from glide_jax.parallel import on_one_device
 from glide_jax.pipeline import Pipeline
+from glide_jax.training.log import MetricsLog
+from glide_jax.training.optimizer import make_learning_rate
 
 GRID_CAPTIONS = 16
 GRID_SETTINGS = {"sampler": "ancestral", "steps": 25, "guidance_scale": 3.0, "seed": 0}
-GAP_EXAMPLES = 128
+EVALUATED_EXAMPLES = 128
 
 
 class Report:
-    """Grids of fixed captions, and the caption gap on fixed examples and noise, of the test split.
+    """Writes what is due after each step.
+
+    Grids are of fixed captions; `eval_loss` and `caption_gap` are on fixed examples and noise, both
+    of the test split where the data has one. The process that leads writes; all of them evaluate
+    and save.
 
     Args:
         recipe: the training.
-        task: what it trains, with `caption_gap`.
+        task: what it trains, with `evaluate`.
         tokenizer: its captions'.
-        folder: where `samples/STEP.png` go.
+        run: the folder of `metrics.jsonl` and `samples/STEP.png`.
+        checkpoints: the run's.
     """
 
-    def __init__(self, recipe: config.Recipe, task, tokenizer, folder):
-        self.recipe, self.tokenizer, self.folder = recipe, tokenizer, folder / "samples"
+    def __init__(self, recipe: config.Recipe, task, tokenizer, run, checkpoints):
+        self.recipe, self.tokenizer, self.run = recipe, tokenizer, run
+        self.checkpoints = checkpoints
         size = recipe.model.unet.image_size
-        self.batch = data.make_batch(recipe.data, 0, GAP_EXAMPLES, size, tokenizer, "test")
-        _, captions = data.examples(recipe.data, range(GRID_CAPTIONS), size, "test")
-        self.captions = captions
-        self.caption_gap = jax.jit(task.caption_gap)
-        self.key = jax.random.key(0)
+        self.batch = data.make_batch(recipe.data, 0, EVALUATED_EXAMPLES, size, tokenizer, "test")
+        _, self.captions = data.examples(recipe.data, range(GRID_CAPTIONS), size, "test")
+        self.evaluate = jax.jit(task.evaluate)
+        self.learning_rate = make_learning_rate(recipe)
+        start = checkpoints.latest_step() or 0
+        self.log = MetricsLog(run / "metrics.jsonl", start) if parallel.is_lead() else None
 
-    def write(self, ema_params, step):
-        """Saves a grid and returns the caption gap, {"caption_gap": ...}."""
-        ema_params = on_one_device(ema_params)
+    def after_step(self, done, state, window, bar, is_stopping):
+        """Logs, evaluates, draws and saves what is due after `done` steps; at the end all is.
+
+        A run that is stopping has little time: it logs and saves.
+        """
+        due = lambda every: done % every == 0 or done == self.recipe.steps  # noqa: E731
+        is_saved, is_drawn = due(self.recipe.checkpoint_every), due(self.recipe.sample_every)
+        best_by, row = self.recipe.keep_best, {}
+        if is_stopping or due(self.recipe.log_every) or (is_saved and best_by == "loss"):
+            row |= self._log(done, window, bar)
+        if is_drawn or (is_saved and best_by in ("eval_loss", "caption_gap")):
+            row |= self._evaluate(done, state)
+        if is_drawn and parallel.is_lead():
+            self.draw(done, self._ema_params(state))
+        if is_saved or is_stopping:
+            window.check()
+            self.checkpoints.save(state, {best_by: row[best_by]} if best_by in row else None)
+
+    def _log(self, done, window, bar):
+        row = window.read()
+        row["learning_rate"] = float(self.learning_rate(done - 1))
+        if (memory := parallel.peak_memory()) is not None:
+            row["device_gib"] = memory / 2**30
+        self._write(done, row)
+        loss, rate = row.get("loss", math.nan), row["images_per_second"]
+        bar.set_postfix(loss=f"{loss:.4f}", images=f"{rate:.1f}/s")
+        return row
+
+    def _evaluate(self, done, state):
+        values = self.evaluate(self._ema_params(state), self.batch, jax.random.key(0))
+        row = {name: float(value) for name, value in values.items()}
+        self._write(done, row)
+        return row
+
+    def _write(self, done, row):
+        if self.log is not None:
+            self.log.write(done, row)
+
+    def _ema_params(self, state):
+        decay = self.recipe.optim.ema_decays[0]
+        return parallel.on_one_device(state.ema_params[str(decay)])
+
+    def draw(self, done, ema_params):
+        """Saves a grid."""
         pipeline = Pipeline(self.recipe.model, ema_params, self.tokenizer, self.recipe.dtype)
         images = pipeline.text_to_image(self.captions, batch_size=GRID_CAPTIONS, **GRID_SETTINGS)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        settings = {"prompts": self.captions, "step": step} | GRID_SETTINGS
-        save_png(self.folder / f"{step:08d}.png", enlarge(make_grid(images), 512), settings)
-        return {"caption_gap": float(self.caption_gap(ema_params, self.batch, self.key))}
+        folder = self.run / "samples"
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = {"prompts": self.captions, "step": done} | GRID_SETTINGS
+        save_png(folder / f"{done:08d}.png", enlarge(make_grid(images), 512), settings)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from glide_jax.config import Recipe
+from glide_jax.training.paths import combine, partition
 
 
 class TrainState(NamedTuple):
@@ -14,44 +14,42 @@ class TrainState(NamedTuple):
 
     step: jax.Array  # int32, steps made
     params: Any  # float32
-    ema_params: Any  # float32: in bfloat16 a decay of 0.9999 would round to 1
-    opt_state: Any
+    ema_params: dict[str, Any]  # by decay; float32: in bfloat16 a decay of 0.9999 would be 1
+    opt_state: Any  # of `optimizer.make_optimizer`, for the parameters that are trained
     timestep_stats: Any = ()  # for samplers of t that learn; uniform ones have none
 
 
-def make_learning_rate(recipe: Recipe):
-    """Step to learning rate: a linear warm-up, then a cosine to its final fraction.
+class Mean(NamedTuple):
+    """A mean as what it is made of, so that means of parts add up."""
 
-    A run that is shorter than its warm-up warms up to its last step.
+    total: jax.Array
+    count: jax.Array
+
+    @classmethod
+    def of(cls, values, where=True):
+        """Of those of values [B] where the mask holds."""
+        values = values.astype(jnp.float32)
+        where = jnp.broadcast_to(where, values.shape)
+        return cls(jnp.sum(jnp.where(where, values, 0)), jnp.sum(where, dtype=jnp.float32))
+
+
+def init_state(params, optimizer, ema_decays, trained=None, timestep_stats=()):
+    """The state before the first step.
+
+    Args:
+        params: the parameters.
+        optimizer: an optax transformation.
+        ema_decays: names of the moving averages, as numbers.
+        trained: the tree of booleans that says which parameters are; by default all.
+        timestep_stats: the task's.
     """
-    optim = recipe.optim
-    warmup_steps = min(optim.warmup_steps, recipe.steps - 1)
-    return optax.warmup_cosine_decay_schedule(
-        init_value=optim.learning_rate / (warmup_steps + 1),
-        peak_value=optim.learning_rate,
-        warmup_steps=warmup_steps,
-        decay_steps=recipe.steps,
-        end_value=optim.learning_rate * optim.final_fraction,
-    )
+    ema_params = {str(decay): jax.tree.map(jnp.copy, params) for decay in ema_decays}
+    opt_state = optimizer.init(partition(params, _or_all(trained, params))[0])
+    return TrainState(jnp.zeros((), jnp.int32), params, ema_params, opt_state, timestep_stats)
 
 
-def make_optimizer(recipe: Recipe):
-    """AdamW after clipping by the global norm; only matrices decay."""
-    optim = recipe.optim
-    adamw = optax.adamw(
-        make_learning_rate(recipe),
-        b1=optim.beta1,
-        b2=optim.beta2,
-        weight_decay=optim.weight_decay,
-        mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
-    )
-    return optax.chain(optax.clip_by_global_norm(optim.clip_norm), adamw)
-
-
-def init_state(params, optimizer):
-    """The state before the first step."""
-    ema_params = jax.tree.map(jnp.copy, params)
-    return TrainState(jnp.zeros((), jnp.int32), params, ema_params, optimizer.init(params))
+def _or_all(trained, params):
+    return jax.tree.map(lambda _: True, params) if trained is None else trained
 
 
 def ema_decay_at(step, ema_decay):
@@ -59,30 +57,89 @@ def ema_decay_at(step, ema_decay):
     return jnp.minimum(ema_decay, (1 + step) / (10 + step))
 
 
-def make_step(loss, optimizer, ema_decay, axis_name=None):
+def make_step(task, optimizer, *, trained=None, accumulate=1, axis_name=None):
     """One step of training, `(state, batch, key) -> (state, metrics)`.
 
     Args:
-        loss: (params, batch, key) to (scalar, metrics by name).
+        task: has `loss(params, batch, key, timestep_stats) -> (scalar, Seen)` and
+            `update_stats(timestep_stats, seen)`; see `tasks`.
         optimizer: an optax transformation.
-        ema_decay: of the moving average of the weights, once warm.
+        trained: the tree of booleans that says which parameters are; by default all.
+        accumulate: equal parts that the batch is taken in, one after the other.
         axis_name: the mapped axis to average gradients and metrics over, where the step is one
             device's program; with None its arrays are global.
+
+    Returns:
+        The step. Its metrics are a Mean by name. Where the loss is not finite the gradients are
+        not either, for the optimizer to refuse, and the metrics count nothing.
     """
 
     def step(state, batch, key):
         key = jax.random.fold_in(key, state.step)
-        (_, metrics), grads = jax.value_and_grad(loss, has_aux=True)(state.params, batch, key)
+        is_trained = _or_all(trained, state.params)
+        moving, frozen = partition(state.params, is_trained)
+
+        def loss(moving, part):
+            return task.loss(combine(moving, frozen), part, key, state.timestep_stats)
+
+        grads, seen = accumulated_gradients(loss, moving, batch, accumulate)
+        metrics, examples = seen
         if axis_name is not None:
             grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        decay = ema_decay_at(state.step, ema_decay)
-        ema_params = jax.tree.map(
-            lambda ema, new: decay * ema + (1 - decay) * new, state.ema_params, params
+            examples = jax.lax.all_gather(examples, axis_name, tiled=True)
+        norm = optax.tree.norm(grads)
+        finite = jnp.isfinite(metrics["loss"].total) & jnp.isfinite(norm)
+        grads = jax.tree.map(lambda leaf: jnp.where(finite, leaf, jnp.nan), grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, moving)
+        moving = optax.apply_updates(moving, updates)
+        new = TrainState(
+            state.step + 1,
+            combine(moving, frozen),
+            _averages(state, moving, is_trained),
+            opt_state,
+            task.update_stats(state.timestep_stats, examples),
         )
-        metrics = metrics | {"grad_norm": optax.tree.norm(grads)}
-        new = TrainState(state.step + 1, params, ema_params, opt_state, state.timestep_stats)
-        return new, metrics
+        metrics = metrics | {"grad_norm": Mean(norm, jnp.ones(()))}
+        metrics = jax.tree.map(lambda leaf: jnp.where(finite, leaf, 0), metrics)
+        return new, metrics | {"nonfinite": Mean(1 - finite.astype(jnp.float32), jnp.ones(()))}
 
     return step
+
+
+def accumulated_gradients(loss, params, batch, parts):
+    """The gradient of a loss's mean over equal parts of a batch, and what the loss saw, joined.
+
+    Args:
+        loss: (params, batch) -> (scalar, (metrics by name, examples)), each metric a Mean.
+        params: what to differentiate by.
+        batch: leaves [B, ...].
+        parts: how many; B must be a multiple.
+
+    Returns:
+        The gradient, and (the metrics summed, the examples' leaves [B, ...]).
+    """
+    value_and_grad = jax.value_and_grad(loss, has_aux=True)
+    if parts == 1:
+        (_, seen), grads = value_and_grad(params, batch)
+        return grads, seen
+    batch = jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), batch)
+
+    def add(total, part):
+        (_, (metrics, examples)), grads = value_and_grad(params, part)
+        return jax.tree.map(lambda sum, g: sum + g / parts, total, grads), (metrics, examples)
+
+    grads, (metrics, examples) = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), batch)
+    metrics = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), metrics)
+    return grads, (metrics, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), examples))
+
+
+def _averages(state, moving, is_trained):
+    """The moving averages, each a step further; what is frozen stays to the last bit."""
+
+    def average(decay, ema_params):
+        decay = ema_decay_at(state.step, float(decay))
+        old, frozen = partition(ema_params, is_trained)
+        new = jax.tree.map(lambda ema, leaf: decay * ema + (1 - decay) * leaf, old, moving)
+        return combine(new, frozen)
+
+    return {decay: average(decay, tree) for decay, tree in state.ema_params.items()}

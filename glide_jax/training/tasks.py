@@ -10,14 +10,24 @@ from glide_jax.config import Recipe
 from glide_jax.diffusion.losses import hybrid_loss
 from glide_jax.diffusion.schedule import make_schedule
 from glide_jax.models import text2im
+from glide_jax.training import timesteps
+from glide_jax.training.step import Mean
 
 
 class Draws(NamedTuple):
     """What chance decides for each example of a batch."""
 
     t: jax.Array  # int32 [B]
+    weight: jax.Array  # float32 [B], of the loss: 1 where timesteps are drawn evenly
     eps: jax.Array  # float32 [B, H, W, 3]
     keep_caption: jax.Array  # bool [B]
+
+
+class Seen(NamedTuple):
+    """What a loss found out on its way."""
+
+    metrics: dict[str, Mean]
+    examples: dict[str, jax.Array]  # [B], what the task's statistics are made of
 
 
 class Diffusion:
@@ -37,45 +47,60 @@ class Diffusion:
             )
         self.model, self.dtype = recipe.model, dtype
         self.caption_dropout = recipe.caption_dropout
+        self.learns_timesteps = recipe.timestep_sampler == "loss_second_moment"
         self.schedule = make_schedule(recipe.model.schedule, recipe.model.timesteps)
 
     def init(self, key):
         """Fresh float32 parameters."""
         return text2im.init(self.model, key)
 
-    def loss(self, params, batch, key):
-        """The mean loss of a batch, and its parts by name."""
-        draws = self.draw(batch, key)
+    def init_stats(self):
+        """What `update_stats` keeps, before training."""
+        return timesteps.empty_history(self.model.timesteps) if self.learns_timesteps else ()
+
+    def update_stats(self, timestep_stats, examples):
+        """The statistics after a step, from what the loss saw of the whole batch's examples."""
+        if not self.learns_timesteps:
+            return timestep_stats
+        return timesteps.update(timestep_stats, examples["t"], examples["loss"])
+
+    def loss(self, params, batch, key, timestep_stats=()):
+        """The mean loss of a batch, weighted as its timesteps were drawn, and what was Seen."""
+        draws = self.draw(batch, key, timestep_stats)
         mask = batch["mask"] & draws.keep_caption[:, None]
         # Rows are folded into the key from 0 on; dropout is drawn apart, once for a device.
         dropout_key = jax.random.fold_in(jax.random.fold_in(key, 2**32 - 1), batch["row"][0])
         dropout_key = dropout_key if self.model.unet.dropout else None
         losses = self._losses(params, batch | {"mask": mask}, draws, dropout_key)
-        means = jax.tree.map(jnp.mean, losses)
-        return means["loss"], means
+        metrics = {name: Mean.of(draws.weight * values) for name, values in losses.items()}
+        examples = {"t": draws.t, "loss": losses["loss"]}
+        metrics |= _by_quarter(examples, self.model.timesteps)
+        return jnp.mean(draws.weight * losses["loss"]), Seen(metrics, examples)
 
-    def caption_gap(self, params, batch, key):
-        """Mean loss under shuffled captions minus under true ones, on the same noise.
+    def evaluate(self, params, batch, key):
+        """How well a model does on given examples and noise.
 
-        Zero for a model that ignores its captions. Each picture gets its neighbour's caption.
+        Returns:
+            `eval_loss`, its mean loss, and `caption_gap`, the mean loss under shuffled captions
+            (each picture gets its neighbour's) minus that under true ones: zero for a model that
+            ignores its captions.
         """
-        draws = self.draw(batch, key)
+        draws = self.draw(batch, key, self.init_stats())
         shuffled = batch | {name: jnp.roll(batch[name], 1, axis=0) for name in ("tokens", "mask")}
-        true, wrong = (self._losses(params, b, draws)["loss"] for b in (batch, shuffled))
-        return jnp.mean(wrong - true)
+        true, wrong = (jnp.mean(self._losses(params, b, draws)["loss"]) for b in (batch, shuffled))
+        return {"eval_loss": true, "caption_gap": wrong - true}
 
-    def draw(self, batch, key):
+    def draw(self, batch, key, timestep_stats=()):
         """Timestep, noise and the fate of the caption for each row of a batch."""
-
-        def draw_one(row):
-            t_key, eps_key, caption_key = jax.random.split(jax.random.fold_in(key, row), 3)
-            return Draws(
-                jax.random.randint(t_key, (), 0, self.model.timesteps),
-                jax.random.normal(eps_key, batch["image"].shape[1:]),
-                jax.random.uniform(caption_key) >= self.caption_dropout,
-            )
-
-        return jax.vmap(draw_one)(batch["row"])
+        keys = jax.vmap(lambda row: jax.random.split(jax.random.fold_in(key, row), 3))(batch["row"])
+        if self.learns_timesteps:
+            t, weight = timesteps.draw(keys[:, 0], timestep_stats)
+        else:
+            t = jax.vmap(lambda k: jax.random.randint(k, (), 0, self.model.timesteps))(keys[:, 0])
+            weight = jnp.ones(t.shape)
+        eps = jax.vmap(lambda k: jax.random.normal(k, batch["image"].shape[1:]))(keys[:, 1])
+        keep_caption = jax.vmap(jax.random.uniform)(keys[:, 2]) >= self.caption_dropout
+        return Draws(t, weight, eps, keep_caption)
 
     def _losses(self, params, batch, draws, dropout_key=None):
         x_0 = batch["image"].astype(jnp.float32) / 127.5 - 1
@@ -89,3 +114,9 @@ class Diffusion:
             dropout_key=dropout_key,
         )
         return hybrid_loss(denoise, self.schedule, x_0, draws.t, draws.eps)
+
+
+def _by_quarter(examples, timesteps):
+    """The loss by how much noise there was: loss_q0 of the quarter with the least, to loss_q3."""
+    quarter = 4 * examples["t"] // timesteps
+    return {f"loss_q{q}": Mean.of(examples["loss"], quarter == q) for q in range(4)}

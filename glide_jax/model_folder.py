@@ -1,0 +1,105 @@
+"""Model folders: what ships, converts, and what `Pipeline` loads.
+
+A model folder holds `config.json`, `tokenizer.json` and `params.safetensors`. Nothing half-written
+ever has a final name.
+"""
+
+import json
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+from etils import epath
+
+from glide_jax import config
+from glide_jax.files import read_text, write_text, written_whole
+from glide_jax.models import text2im
+from glide_jax.text import tokenizer as text
+
+FORMAT_VERSION = 1
+KIND = "diffusion"
+PRETRAINED = epath.Path(__file__).parent / "pretrained"
+
+
+def pretrained_names():
+    """The models that ship."""
+    return sorted(folder.name for folder in PRETRAINED.iterdir() if folder.is_dir())
+
+
+def find_model(name_or_folder):
+    """The folder of a shipped model's name or of a path; a ValueError says what there is."""
+    shipped, folder = PRETRAINED / str(name_or_folder), epath.Path(name_or_folder)
+    if str(name_or_folder) in pretrained_names():
+        return shipped
+    if not (folder / "config.json").exists():
+        raise ValueError(
+            f"there is no model {str(name_or_folder)!r}: it is neither a folder with a config.json "
+            f"nor one of {', '.join(pretrained_names())}"
+        )
+    return folder
+
+
+def save_description(folder, model: config.Diffusion, tokenizer):
+    """Writes what a model is, without its parameters: config.json and tokenizer.json."""
+    folder = epath.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    described = {"format_version": FORMAT_VERSION, "kind": KIND, "model": config.to_dict(model)}
+    write_text(folder / "tokenizer.json", tokenizer.to_json())
+    write_text(folder / "config.json", json.dumps(described, indent=2) + "\n")
+
+
+def load_description(folder):
+    """The model and the tokenizer that a folder describes.
+
+    Raises:
+        ValueError: the folder is of another kind or of a newer format, or its config is broken.
+    """
+    folder = epath.Path(folder)
+    try:
+        described = json.loads(read_text(folder / "config.json"))
+        found = described["kind"], described["format_version"]
+        if found != (KIND, FORMAT_VERSION):
+            raise ValueError(f"its kind and format are {found}; known: {(KIND, FORMAT_VERSION)}")
+        model = config.from_dict(config.Diffusion, described["model"])
+        return model, text.from_json(read_text(folder / "tokenizer.json"), model.text)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder} is not a model that can be read: {error}") from error
+
+
+def save_params(path, params, dtype="float32"):
+    """Writes a tree of parameters as safetensors, leaves named by their path."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    named = {"/".join(k.key for k in keys): np.asarray(leaf, dtype) for keys, leaf in leaves}
+    with written_whole(path) as beside:
+        beside.write_bytes(safetensors.numpy.save(named))
+
+
+def load_params(path, model: config.Diffusion):
+    """The tree of float32 parameters that `save_params` wrote, in whichever precision.
+
+    Raises a ValueError where the file is broken or does not hold the parameters of the model.
+    """
+    try:
+        named = safetensors.numpy.load(epath.Path(path).read_bytes())
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    leaves, structure = jax.tree_util.tree_flatten_with_path(param_shapes(model))
+    wanted = {"/".join(k.key for k in keys): leaf.shape for keys, leaf in leaves}
+    wrong = {name for name in {*named, *wanted} if np.shape(named.get(name)) != wanted.get(name)}
+    if wrong:
+        raise ValueError(f"{path} does not fit its config.json: look at {', '.join(sorted(wrong))}")
+    return jax.tree.unflatten(structure, [jnp.asarray(named[n], jnp.float32) for n in wanted])
+
+
+def param_shapes(model: config.Diffusion):
+    """The tree of the parameters' shapes."""
+    return jax.eval_shape(partial(text2im.init, model), jax.random.key(0))
+
+
+def save_model(folder, model: config.Diffusion, tokenizer, params, dtype="float32"):
+    """Writes a model folder; `dtype` (float16, say) is that of the stored parameters."""
+    save_description(folder, model, tokenizer)
+    save_params(epath.Path(folder) / "params.safetensors", params, dtype)

@@ -1,0 +1,70 @@
+"""The optimizer that a recipe asks for, and which parameters it trains."""
+
+import jax
+import optax
+
+from glide_jax.config import Optim, Recipe
+from glide_jax.training.paths import matches, path_names, select
+
+EVERY_ONE = 2**31 - 1
+
+
+def make_learning_rate(recipe: Recipe):
+    """Step to learning rate: a linear warm-up, then constant, or a decay to its final fraction.
+
+    A run that is shorter than its warm-up warms up to its last step.
+    """
+    optim = recipe.optim
+    peak, end = optim.learning_rate, optim.learning_rate * optim.final_fraction
+    warmup_steps = min(optim.warmup_steps, recipe.steps - 1)
+    rest = recipe.steps - warmup_steps
+    decays = {
+        "constant": optax.constant_schedule(peak),
+        "linear": optax.linear_schedule(peak, end, rest),
+        "cosine": optax.cosine_decay_schedule(peak, rest, optim.final_fraction),
+    }
+    warmup = optax.linear_schedule(peak / (warmup_steps + 1), peak, warmup_steps)
+    return optax.join_schedules([warmup, decays[optim.decay]], [warmup_steps])
+
+
+def make_optimizer(recipe: Recipe):
+    """AdamW after clipping by the global norm; steps whose gradient is not finite change nothing.
+
+    Its state counts those (see `nonfinite_steps`).
+    """
+    optim = recipe.optim
+    adamw = optax.adamw(
+        make_learning_rate(recipe),
+        b1=optim.beta1,
+        b2=optim.beta2,
+        weight_decay=optim.weight_decay,
+        mask=lambda params: _decays(params, optim),
+    )
+    clipped = optax.chain(optax.clip_by_global_norm(optim.clip_norm), adamw)
+    return optax.apply_if_finite(clipped, max_consecutive_errors=EVERY_ONE)
+
+
+def nonfinite_steps(state):
+    """How many steps of a TrainState changed nothing, for their gradient was not finite."""
+    return int(state.opt_state.total_notfinite)
+
+
+def _decays(params, optim):
+    """Which parameters decay: matrices and kernels, but those that the recipe excepts."""
+    return jax.tree.map(
+        lambda name, leaf: leaf.ndim > 1 and not matches(name, optim.no_weight_decay),
+        path_names(params),
+        params,
+    )
+
+
+def trained_parameters(params, optim: Optim):
+    """The tree of booleans that says which parameters (or shapes) are trained.
+
+    Raises a ValueError for a pattern that nothing matches, or where nothing is left to train.
+    """
+    select(params, optim.no_weight_decay, "Optim.no_weight_decay")
+    frozen = select(params, optim.freeze, "Optim.freeze")
+    if all(jax.tree.leaves(frozen)):
+        raise ValueError(f"Optim.freeze is {optim.freeze!r}, which leaves nothing to train")
+    return jax.tree.map(lambda is_frozen: not is_frozen, frozen)

@@ -1,0 +1,106 @@
+"""A run's folder before its first step: begun, or recognised; and the model that it starts from."""
+
+import dataclasses
+
+from glide_jax import checkpoint, config, model_folder, parallel
+from glide_jax.data import pipeline as data
+from glide_jax.text import tokenizer as text
+
+TOKENIZER_CAPTIONS = 20_000
+# What the checkpoints and the stream of examples were made for; the rest of a recipe may change.
+FIXED = (
+    "model",
+    "data.source",
+    "data.seed",
+    "optim.ema_decays",
+    "optim.freeze",
+    "batch_size",
+    "seed",
+    "timestep_sampler",
+)
+
+
+def adopt_model(recipe: config.Recipe, run):
+    """The recipe with the model it starts from, and that model's (tokenizer, params).
+
+    A run that is there has its model already: then, and without `init_from`, there are none.
+    """
+    if recipe.init_from is None:
+        return recipe, None
+    if checkpoint.load_recipe(run) is not None:
+        model, parent = model_folder.load_description(run)[0], None
+    else:
+        model, *parent = checkpoint.load_model(recipe.init_from)
+    wanted, default = recipe.model, config.Diffusion()
+    dropout = wanted.unet.dropout
+    if dropout == default.unet.dropout:
+        dropout = model.unet.dropout
+    model = _with_dropout(model, dropout)
+    if _with_dropout(wanted, dropout) not in (model, _with_dropout(default, dropout)):
+        name, now, then = next(_differences(_with_dropout(wanted, dropout), model))
+        raise ValueError(
+            f"model.{name} is {now}, but {recipe.init_from}, which the training starts from, has "
+            f"{then}: leave it out"
+        )
+    return dataclasses.replace(recipe, model=model), parent
+
+
+def _with_dropout(model, dropout):
+    return dataclasses.replace(model, unet=dataclasses.replace(model.unet, dropout=dropout))
+
+
+def prepare(recipe: config.Recipe, run, tokenizer=None):
+    """Writes what a new run needs, or checks that an old one is of this recipe; its tokenizer.
+
+    Args:
+        recipe: with its own model (see `adopt_model`).
+        run: the folder.
+        tokenizer: of a new run; by default one is trained on the data's captions.
+
+    Raises a ValueError for a folder that holds something else or a run of another recipe.
+    """
+    if parallel.is_lead():
+        _prepare(recipe, run, tokenizer)
+    parallel.wait_for_all("the run's folder")
+    return model_folder.load_description(run)[1]
+
+
+def _prepare(recipe, run, tokenizer):
+    before = checkpoint.load_recipe(run)
+    if before is not None:
+        _check_same(recipe, before, run)
+    elif run.exists() and any(run.iterdir()):
+        raise ValueError(f"{run} is not empty and holds no run: choose another --run")
+    else:
+        if tokenizer is None:
+            captions = data.captions(recipe.data, TOKENIZER_CAPTIONS)
+            tokenizer = text.train(captions, recipe.model.text)
+        model_folder.save_description(run, recipe.model, tokenizer)
+    checkpoint.save_recipe(run, recipe)
+
+
+def _check_same(recipe, before, run):
+    for name, now, then in _differences(recipe, before):
+        if any(name == fixed or name.startswith(f"{fixed}.") for fixed in FIXED):
+            raise ValueError(
+                f"{run} holds a run with {name} {then}, not {now}: choose another --run"
+            )
+    with checkpoint.Checkpoints(run, read_only=True) as checkpoints:
+        done = checkpoints.latest_step() or 0
+    if done > recipe.steps:
+        raise ValueError(f"{run} is at step {done} already; --steps is {recipe.steps}")
+
+
+def _differences(one, other):
+    """(name, value, value) of each field in which two configs differ."""
+    one, other = (dict(_flat(config.to_dict(c))) for c in (one, other))
+    return ((name, one[name], other[name]) for name in one if one[name] != other[name])
+
+
+def _flat(values, prefix=""):
+    """("model.unet.dropout", 0.1) and so on, of nested dictionaries."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
