@@ -10,7 +10,6 @@ import pytest
 
 from glide_jax import parallel
 from glide_jax.config import Optim, Recipe
-from glide_jax.data import pipeline as data
 from glide_jax.training import tasks
 from glide_jax.training.log import MetricsLog, read_metrics
 from glide_jax.training.step import (
@@ -77,7 +76,7 @@ def task():
 
 @pytest.fixture(scope="module")
 def batch(tokenizer):
-    return data.make_batch(tiny.RECIPE.data, 0, 4, tiny.SIDE, tokenizer)
+    return tiny.batches(0, 1, tokenizer)[0]
 
 
 def test_draws_depend_on_the_row_alone(task, batch):
@@ -208,11 +207,11 @@ def test_a_batch_that_does_not_divide_is_refused():
 
 
 def test_batches_are_a_function_of_their_number(tokenizer):
-    stream = list(data.batches(tiny.RECIPE.data, 2, 4, 4, tiny.SIDE, tokenizer))
-    again = data.make_batch(tiny.RECIPE.data, 3, 4, tiny.SIDE, tokenizer)
+    stream = tiny.batches(2, 4, tokenizer)
+    again = tiny.batches(3, 4, tokenizer)[0]
     jax.tree.map(np.testing.assert_array_equal, stream[1], again)
     assert (stream[0]["image"] != stream[1]["image"]).any()
-    assert list(data.batches(tiny.RECIPE.data, 3, 3, 4, tiny.SIDE, tokenizer)) == []
+    assert tiny.batches(3, 3, tokenizer) == []
 
 
 def test_metrics_of_lost_steps_are_dropped(tmp_path):

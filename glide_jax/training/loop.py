@@ -29,9 +29,9 @@ def train(recipe: config.Recipe, run):
     """
     run = epath.Path(run)
     task = Diffusion(recipe, parallel.default_dtype(recipe.dtype))
-    data.check(recipe.model.unet.image_size)
+    source = data.open_source(recipe.data, recipe.model.unet.image_size)
     parallel.check_batch_size(recipe.batch_size)
-    tokenizer = prepare_run(recipe, run)
+    tokenizer = prepare_run(recipe, run, source)
     optimizer = make_optimizer(recipe)
     init_key, step_key = jax.random.split(jax.random.key(recipe.seed))
     state = jax.jit(lambda key: init_state(task.init(key), optimizer))(init_key)
@@ -42,15 +42,17 @@ def train(recipe: config.Recipe, run):
         if int(state.step) < recipe.steps:
             # Until the end the newest checkpoint is what the run holds, not an earlier end.
             (run / "params.safetensors").unlink(missing_ok=True)
-        report = Report(recipe, task, tokenizer, run)
+        report = Report(recipe, task, tokenizer, run, source)
         step = parallel.pmap_step(
             make_step(task.loss, optimizer, recipe.optim.ema_decay, parallel.AXIS)
         )
-        state = run_steps(recipe, run, step, state, step_key, tokenizer, report, checkpoints)
+        state = run_steps(
+            recipe, run, source, step, state, step_key, tokenizer, report, checkpoints
+        )
     checkpoint.save_model(run, recipe.model, tokenizer, state.ema_params)
 
 
-def prepare_run(recipe: config.Recipe, run):
+def prepare_run(recipe: config.Recipe, run, source):
     """Writes what a new run needs, or checks that an old one is of this recipe; its tokenizer."""
     saved = run / "recipe.json"
     if saved.exists():
@@ -59,7 +61,7 @@ def prepare_run(recipe: config.Recipe, run):
     elif run.exists() and any(run.iterdir()):
         raise ValueError(f"{run} is not empty and holds no run: choose another --run")
     else:
-        captions = data.captions(recipe.data, TOKENIZER_CAPTIONS)
+        captions = data.captions(source, TOKENIZER_CAPTIONS)
         tokenizer = text.train(captions, recipe.model.text)
         checkpoint.save_description(run, recipe.model, tokenizer)
     write_text(saved, json.dumps(config.to_dict(recipe), indent=2) + "\n")
@@ -100,24 +102,29 @@ def _flat(values, prefix=""):
             yield f"{prefix}{name}", value
 
 
-def run_steps(recipe, run, step, state, key, tokenizer, report, checkpoints):
+def run_steps(recipe, run, source, step, state, key, tokenizer, report, checkpoints):
     """From the state's step to the recipe's last; returns the state after it."""
     start, size = int(state.step), recipe.model.unet.image_size
     learning_rate, meter = make_learning_rate(recipe), Meter()
     log = MetricsLog(run / "metrics.jsonl", start)
-    stream = data.batches(recipe.data, start, recipe.steps, recipe.batch_size, size, tokenizer)
+    stream = data.batches(
+        recipe.data, source, start, recipe.steps, recipe.batch_size, size, tokenizer
+    )
+    replaced = 0
     bar = tqdm(stream, initial=start, total=recipe.steps, desc=recipe.name, unit="step")
 
     def due(every):
         return done % every == 0 or done == recipe.steps
 
     for done, batch in enumerate(bar, start + 1):
+        replaced += int(batch.pop("replaced").sum())
         state, metrics = step(state, parallel.split_batch(batch), key)
         meter.add(recipe.batch_size)
         if due(recipe.log_every):
             row = {name: float(value) for name, value in metrics.items()}
             row["learning_rate"] = float(learning_rate(done - 1))
             row["images_per_second"] = meter.read()
+            row["replaced"] = replaced
             log.write(done, row)
             bar.set_postfix(loss=f"{row['loss']:.4f}", images=f"{row['images_per_second']:.1f}/s")
         meter.pause()

@@ -14,21 +14,21 @@ GAP_EXAMPLES = 128
 
 
 class Report:
-    """Grids of fixed captions, and the caption gap on fixed examples and noise, of the test split.
+    """Grids of fixed captions, and the caption gap on fixed examples and noise.
 
     Args:
         recipe: the training.
         task: what it trains, with `caption_gap`.
         tokenizer: its captions'.
         folder: where `samples/STEP.png` go.
+        source: of the examples.
     """
 
-    def __init__(self, recipe: config.Recipe, task, tokenizer, folder):
+    def __init__(self, recipe: config.Recipe, task, tokenizer, folder, source):
         self.recipe, self.tokenizer, self.folder = recipe, tokenizer, folder / "samples"
         size = recipe.model.unet.image_size
-        self.batch = data.make_batch(recipe.data, 0, GAP_EXAMPLES, size, tokenizer, "test")
-        _, captions = data.examples(recipe.data, range(GRID_CAPTIONS), size, "test")
-        self.captions = captions
+        self.batch, captions = data.fixed_batch(source, GAP_EXAMPLES, size, tokenizer)
+        self.captions = captions[:GRID_CAPTIONS]
         self.caption_gap = jax.jit(task.caption_gap)
         self.key = jax.random.key(0)
 
