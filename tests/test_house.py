@@ -7,14 +7,13 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 LEVELS = (
-    ("config", "files"),
+    ("config", "files", "cli"),
     ("text",),
     ("models", "diffusion", "data", "parallel", "images"),
     ("checkpoint",),
     ("pipeline",),
     ("training", "evaluation", "released"),
     ("bench", "web"),
-    ("cli",),
 )
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 HOMES = {

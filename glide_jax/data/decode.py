@@ -21,14 +21,20 @@ _TURNS = {
 
 
 def decode(encoded: bytes, size: int, name: str) -> np.ndarray:
-    """The picture that a file holds, upright, as RGB, its centre at a side of `size` pixels.
+    """The centre of a picture at a side of `size` pixels, by `read_rgb` and `centre_crop`.
+
+    Returns:
+        uint8 [size, size, 3].
+    """
+    return centre_crop(read_rgb(encoded, name), size)
+
+
+def read_rgb(encoded: bytes, name: str) -> Image.Image:
+    """The picture that a file holds, upright and as RGB.
 
     Transparency is laid over white. 16 bits are scaled to 8; so are 32 (integers are taken as 0 to
     65535, floats as 0 to 1, or as 0 to 255 where there are larger ones). Of several frames it is
     the first.
-
-    Returns:
-        uint8 [size, size, 3].
 
     Raises:
         BadExample: it is broken, cut off, or of a kind that Pillow cannot read; `name` is its name.
@@ -36,7 +42,7 @@ def decode(encoded: bytes, size: int, name: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             image.load()
-            return centre_crop(to_rgb(_upright(image)), size)
+            return to_rgb(_upright(image))
     except MemoryError:
         raise
     except Exception as error:  # of broken files Pillow raises every kind
@@ -54,7 +60,7 @@ def _upright(image):
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode as RGB, as `decode` has it."""
+    """A picture of any mode as RGB, as `read_rgb` has it."""
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray(_to_8_bits(np.asarray(image)))
     if image.has_transparency_data:

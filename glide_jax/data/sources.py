@@ -79,7 +79,7 @@ def open_folder(path: str | None, caption_field: str | None = None) -> Source:
         raise ValueError("Data.path is None; the source folder takes the folder of your pictures")
     folder = epath.Path(path).expanduser()
     if not folder.is_dir():
-        raise ValueError(f"Data.path is {path!r}, and there is no such folder")
+        raise ValueError(f"there is no folder {path!r}")
     if (folder / NAME).exists():
         return CaptionsFile(folder, caption_field or "caption")
     listing = list_folder(folder)
