@@ -128,15 +128,45 @@ class Diffusion:
         _at_least(self, 21, "timesteps")
 
 
+# The fields of Data that each source makes use of, beside source, workers and seed.
+_DATA_FIELDS = {
+    "shapes": (),
+    "folder": ("path", "caption_field", "flip"),
+    "tfds": ("path", "name", "split", "image_field", "caption_field", "flip"),
+}
+
+
 @dataclass(frozen=True)
 class Data:
-    """Where captioned pictures come from."""
+    """Where captioned pictures come from; docs/data.md shows the layouts."""
 
-    source: Literal["shapes"] = "shapes"
+    source: Literal["shapes", "folder", "tfds"] = "shapes"
+    """Shapes are drawn as they are needed, with captions that say left and right."""
+    path: str | None = None
+    """Of the source folder: the folder of pictures with captions, or of tar shards. Of tfds: its
+    data_dir, by default TFDS's own."""
+    name: str | None = None
+    """A TFDS data set: NAME, NAME/CONFIG or either with :VERSION."""
+    split: str = "train"
+    """A TFDS split; a part of one, too: train[:90%]."""
+    image_field: str = "image"
+    """The TFDS feature with the pictures; slashes lead to an inner one."""
+    caption_field: str | None = None
+    """The feature with the captions, or the field of a captions.jsonl or of the .json files of tar
+    shards, by default caption there. Slashes lead to an inner one: captions/text."""
+    flip: bool = False
+    """Mirrors half of the pictures; do so only where no caption says left or right."""
+    workers: int = 0
+    """Processes that read and decode; 0 does it in threads of the trainer's own."""
     seed: int = 0
-    """Another seed draws other examples."""
+    """Another seed draws other examples, or the same ones in another order."""
 
     def __post_init__(self):
+        for name in sorted({*_DATA_FIELDS["tfds"]} - {*_DATA_FIELDS[self.source]}):
+            value, default = getattr(self, name), getattr(type(self), name)
+            allowed = f"{default!r}, for the source {self.source} has no use for it"
+            _require(value == default, f"Data.{name}", value, allowed)
+        _at_least(self, 0, "workers")
         _check_seed("Data.seed", self.seed)
 
 

@@ -39,6 +39,18 @@ def is_lead():
     return jax.process_index() == 0
 
 
+def place():
+    """This process's number, and how many there are: which rows of a batch are its own."""
+    return jax.process_index(), jax.process_count()
+
+
+def sum_over_processes(number):
+    """The sum of a whole number that each process has; all of them must call."""
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.process_allgather(np.int32(number)).sum())
+
+
 def wait_for_all(name):
     """Returns once every process has come here."""
     if jax.process_count() > 1:

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 LEVELS = (
-    ("config", "files"),
+    ("config", "files", "cli"),
     ("text",),
     ("models", "diffusion", "data", "parallel", "images"),
     ("model_folder",),
@@ -15,7 +15,6 @@ LEVELS = (
     ("pipeline",),
     ("training", "evaluation", "released"),
     ("bench", "web"),
-    ("cli",),
 )
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 HOMES = {

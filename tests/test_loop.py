@@ -62,7 +62,7 @@ def test_a_run_cut_off_goes_on_to_the_same_end(finished, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         loop.train(SHORT, tmp_path)
     starts = []
-    record = lambda *arguments: starts.append(arguments[1]) or batches(*arguments)  # noqa: E731
+    record = lambda *arguments: starts.append(arguments[2]) or batches(*arguments)  # noqa: E731
     monkeypatch.setattr(data, "batches", record)
     assert not (tmp_path / "params.safetensors").exists()
     assert Pipeline.load(tmp_path).model == SHORT.model  # from the newest checkpoint

@@ -194,7 +194,7 @@ def task():
 
 @pytest.fixture(scope="module")
 def batch(tokenizer):
-    return data.make_batch(tiny.RECIPE.data, 0, 4, tiny.SIDE, tokenizer)
+    return tiny.batches(0, 1, tokenizer)[0]
 
 
 def test_draws_depend_on_the_row_alone(task, batch):
@@ -223,7 +223,7 @@ def test_a_fresh_model_s_error_is_the_noise_s_variance(task, batch):
 
 
 def test_losses_are_told_apart_by_how_much_noise_there_was(task, params, tokenizer):
-    batch = data.make_batch(tiny.RECIPE.data, 0, 16, tiny.SIDE, tokenizer)
+    batch, _ = data.fixed_batch(tiny.SOURCE, 16, tiny.SIDE, tokenizer)
     _, seen = jax.jit(task.loss)(params, batch, jax.random.key(1))
     t, losses = (np.asarray(seen.examples[name]) for name in ("t", "loss"))
     for q in range(4):
@@ -359,11 +359,11 @@ def test_a_batch_that_does_not_divide_is_refused():
 
 
 def test_batches_are_a_function_of_their_number(tokenizer):
-    stream = list(data.batches(tiny.RECIPE.data, 2, 4, 4, tiny.SIDE, tokenizer))
-    again = data.make_batch(tiny.RECIPE.data, 3, 4, tiny.SIDE, tokenizer)
+    stream = tiny.batches(2, 4, tokenizer)
+    again = tiny.batches(3, 4, tokenizer)[0]
     jax.tree.map(np.testing.assert_array_equal, stream[1], again)
     assert (stream[0]["image"] != stream[1]["image"]).any()
-    assert list(data.batches(tiny.RECIPE.data, 3, 3, 4, tiny.SIDE, tokenizer)) == []
+    assert tiny.batches(3, 3, tokenizer) == []
 
 
 def test_metrics_of_lost_steps_are_dropped(tmp_path):

@@ -6,18 +6,25 @@ import jax
 import numpy as np
 
 from configs.tiny import get_config
-from glide_jax.data.pipeline import captions
+from glide_jax.data import pipeline as data
 from glide_jax.models import text2im
 from glide_jax.text import tokenizer as text
 
 RECIPE = get_config()
 MODEL = RECIPE.model
 SIDE = MODEL.unet.image_size
+SOURCE = data.open_source(RECIPE.data, SIDE)
 
 
 def tokenizer():
     """A byte-pair encoding trained on a few captions."""
-    return text.train(captions(RECIPE.data, 500), MODEL.text)
+    return text.train(data.captions(SOURCE, 500), MODEL.text)
+
+
+def batches(start, stop, tokenizer):
+    """Batches of four, as the trainer gives them to a step."""
+    drawn = list(data.batches(RECIPE.data, SOURCE, start, stop, 4, SIDE, tokenizer))
+    return [{name: batch[name] for name in batch.keys() - {"replaced"}} for batch in drawn]
 
 
 def random_params(seed=0):

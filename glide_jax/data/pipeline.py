@@ -1,56 +1,200 @@
 """Batches: global batch k is a pure function of the data's seed and k, so a step is a position."""
 
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
 
+import grain
 import numpy as np
+from absl import flags
 
 from glide_jax.config import Data
-from glide_jax.data import shapes
+from glide_jax.data.examples import BadExample, Source
+from glide_jax.data.sources import Shapes, read_example
+from glide_jax.data.sources import open_source as open_source
+
+# Pillow decodes and scales without holding the interpreter's lock.
+THREADS = min(os.cpu_count() or 1, 8)
 
 
-def examples(data: Data, indices, size, split="train"):
-    """Examples by index: images uint8 [N, size, size, 3] and N captions."""
-    drawn = [shapes.example(int(index), data.seed, split, size) for index in indices]
-    return np.stack([example.image for example in drawn]), [example.caption for example in drawn]
+class Stream(NamedTuple):
+    """An endless row of examples, by position; step k reads those from k * batch_size on.
+
+    Attributes:
+        source: its examples.
+        order: the index in the source at each position: one epoch after another, each in an order
+            of its own.
+        size: side of the pictures, in pixels.
+        seed: of the data.
+        flip: whether half of the pictures are mirrored.
+    """
+
+    source: Source
+    order: grain.MapDataset
+    size: int
+    seed: int
+    flip: bool
 
 
-def check(size):
-    """Raises a ValueError where no picture of this side can be had."""
-    if size < shapes.SMALLEST:
-        raise ValueError(
-            f"UNet.image_size is {size}; shapes are drawn at {shapes.SMALLEST} or more"
+class Drawn(NamedTuple):
+    """A picture (uint8 [size, size, 3]), one of its captions, and how many broken ones it took."""
+
+    image: np.ndarray
+    caption: str
+    replaced: int
+
+
+def make_stream(data: Data, source: Source, size: int) -> Stream:
+    """The stream of a recipe's data."""
+    return Stream(source, _order(source, data.seed), size, data.seed, data.flip)
+
+
+def _order(source, seed):
+    indices = grain.MapDataset.range(len(source))
+    return indices if _is_endless(source) else indices.seed(seed).shuffle().repeat()
+
+
+def _is_endless(source):
+    return len(source) == sys.maxsize
+
+
+def draw(stream: Stream, position: int) -> Drawn:
+    """The example at a position; in the place of a broken one, the next good one of its epoch.
+
+    Raises:
+        ValueError: no example of the data is good.
+    """
+    number, first = len(stream.source), None
+    epoch, start = divmod(position, number)
+    for replaced in range(number):
+        index = stream.order[epoch * number + (start + replaced) % number]
+        try:
+            image, captions = read_example(stream.source, index, stream.size)
+        except BadExample as error:
+            first = first or error
+            continue
+        return Drawn(*_choose(stream, position, image, captions), replaced)
+    raise ValueError(f"of {number} examples none is good; {first}")
+
+
+def _choose(stream, position, image, captions):
+    """One of the captions, and the picture as it is or mirrored: by seed and position alone."""
+    if len(captions) == 1 and not stream.flip:
+        return image, captions[0]
+    which, mirror = np.random.default_rng((stream.seed, position)).random(2)
+    image = image[:, ::-1] if stream.flip and mirror < 0.5 else image
+    return image, captions[int(which * len(captions))]
+
+
+def make_batch(stream: Stream, rows: range, batch_size: int, tokenizer, k: int) -> dict:
+    """The given rows of global batch k; see `batches`."""
+    drawn = [draw(stream, k * batch_size + row) for row in rows]
+    return collate([d.image for d in drawn], [d.caption for d in drawn], rows, tokenizer) | {
+        "replaced": np.array([d.replaced for d in drawn], np.int32)
+    }
+
+
+def collate(images, captions, rows, tokenizer) -> dict:
+    """N pictures and captions as a task's loss takes them; see `batches`."""
+    tokens, mask = tokenizer.encode(captions)
+    row = np.array(rows, np.int32)
+    return {"image": np.stack(images), "tokens": tokens, "mask": mask, "row": row}
+
+
+def batches(
+    data: Data, source, start, stop, batch_size, size, tokenizer, host=0, hosts=1
+) -> Iterator[dict]:
+    """Global batches start to stop - 1, made ahead; each is the same wherever the stream starts.
+
+    Args:
+        data: what the recipe says of it.
+        source: from `open_source`.
+        start: the first batch, counted from the beginning of the training.
+        stop: the one after the last.
+        batch_size: of a global batch, B.
+        size: side of the pictures, in pixels.
+        tokenizer: of the captions.
+        host: which part of each batch to give, out of `hosts` equal ones.
+
+    Yields:
+        `image` uint8 [B / hosts, size, size, 3], `tokens` int32 and `mask` bool [B / hosts,
+        context]; `row` int32 [B / hosts], each example's place in the global batch; `replaced`
+        int32 [B / hosts], how many broken ones were passed over for it.
+
+    Raises:
+        ValueError: no example is good, or the batch does not divide evenly over the hosts.
+    """
+    if batch_size % hosts:
+        raise ValueError(f"batch_size is {batch_size}; it must be a multiple of the {hosts} hosts")
+    share = batch_size // hosts
+    rows = range(host * share, (host + 1) * share)
+    make = partial(make_batch, make_stream(data, source, size), rows, batch_size, tokenizer)
+    return _run(grain.MapDataset.range(start, stop).map(make), data.workers)
+
+
+def _run(made, workers):
+    """The elements of a grain dataset, made by threads of this process or by other processes."""
+    threads = 1 if workers else THREADS
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
+    ahead = made.to_iter_dataset(options)
+    if workers:
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # grain reads its own; we have no others
+        # Through pipes: grain frees shared memory late, and some machines have little of it.
+        options = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
+        ahead = grain.experimental.WithOptionsIterDataset(ahead, options).mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2),
+            worker_init_fn=_ignore_interrupts,
         )
+    with contextlib.closing(iter(ahead)) as iterator:
+        yield from iterator
 
 
-def captions(data: Data, number):
-    """The captions of the first training examples, without the time that their pictures take."""
-    return [shapes.describe(index, data.seed)[1] for index in range(number)]
+def _ignore_interrupts(worker, workers):
+    """Ctrl-C reaches every process; the trainer's own ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def make_batch(data: Data, k, batch_size, size, tokenizer, split="train"):
-    """Global batch k, as a task's loss takes it.
+def captions(source: Source, number: int) -> list[str]:
+    """The first captions of so many examples, of all if there are fewer, to train a tokenizer on.
+
+    They are spread over the data, and broken examples are left out.
+    """
+    return [texts[0] for texts in _first_good(source, number, source.captions)]
+
+
+def fixed_batch(source: Source, number: int, size: int, tokenizer):
+    """Examples that stay the same in all of a training, to see how it gets on.
+
+    Shapes' are of its test split; others' are the first good ones of an order of its own, and so
+    are trained on, too.
 
     Returns:
-        `image` uint8 [B, size, size, 3], `tokens` int32 and `mask` bool [B, context], and `row`
-        int32 [B], each example's place in the global batch.
+        A batch as `batches` gives it, without `replaced`, of `number` examples or of all if there
+        are fewer; and its captions.
     """
-    rows = np.arange(batch_size, dtype=np.int32)
-    images, texts = examples(data, k * batch_size + rows.astype(np.int64), size, split)
-    tokens, mask = tokenizer.encode(texts)
-    return {"image": images, "tokens": tokens, "mask": mask, "row": rows}
+    if isinstance(source, Shapes):
+        source = dataclasses.replace(source, split="test")
+    good = _first_good(source, number, lambda index: read_example(source, index, size))
+    images, texts = zip(*((image, captions[0]) for image, captions in good), strict=True)
+    return collate(images, texts, range(len(texts)), tokenizer), list(texts)
 
 
-def batches(data: Data, start, stop, batch_size, size, tokenizer) -> Iterator[dict]:
-    """Batches start to stop - 1; the next one is made while the device works on the last."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-
-        def make(k):
-            return pool.submit(make_batch, data, k, batch_size, size, tokenizer)
-
-        ahead = make(start) if start < stop else None
-        for k in range(start, stop):
-            batch = ahead.result()
-            if k + 1 < stop:
-                ahead = make(k + 1)
-            yield batch
+def _first_good(source, number, read):
+    """What `read` gives of the first `number` examples that it finds good, in a fixed order."""
+    order, found, first = _order(source, seed=0), [], None
+    for position in range(len(source)):
+        if len(found) == number:
+            break
+        try:
+            found.append(read(order[position]))
+        except BadExample as error:
+            first = first or error
+    if not found:
+        raise ValueError(f"of {len(source)} examples none is good; {first}")
+    return found

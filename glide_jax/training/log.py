@@ -6,6 +6,7 @@ import time
 
 import jax
 
+from glide_jax import parallel
 from glide_jax.files import read_text, write_text
 
 
@@ -33,12 +34,15 @@ def read_metrics(path):
 
 
 class Window:
-    """What happened since the metrics were last read: means, rates, and steps that went wrong.
+    """What happened since the metrics were last read: means, rates, and what went wrong.
 
     Args:
         batch_size: pictures a step, over all devices.
         nonfinite: steps of the run so far whose loss or gradient was not finite.
         tolerated: how many there may be.
+
+    Attributes:
+        replaced: broken examples that others stood in for, in this process.
     """
 
     def __init__(self, batch_size, nonfinite=0, tolerated=0):
@@ -47,7 +51,8 @@ class Window:
         self._clear()
 
     def _clear(self):
-        self.metrics, self.seconds = [], {"data_seconds": 0.0, "compute_seconds": 0.0}
+        self.metrics, self.replaced = [], 0
+        self.seconds = {"data_seconds": 0.0, "compute_seconds": 0.0}
 
     @contextlib.contextmanager
     def timed(self, name):
@@ -88,6 +93,7 @@ class Window:
             if count:
                 row[name] = float(sum(mean.total for mean in means) / count)
         row["nonfinite"] = self.nonfinite
+        row["replaced"] = parallel.sum_over_processes(self.replaced)
         row["images_per_second"] = steps * self.batch_size / sum(self.seconds.values())
         row |= {name: seconds / steps for name, seconds in self.seconds.items()}
         self._clear()

@@ -1,5 +1,7 @@
 """The trainer: one loop for whatever a recipe trains, resumed by calling it again."""
 
+import contextlib
+
 import jax
 from etils import epath
 from tqdm import tqdm
@@ -30,11 +32,11 @@ def train(recipe: config.Recipe, run):
     run = epath.Path(run)
     recipe, parent = runs.adopt_model(recipe, run)
     task = Diffusion(recipe, parallel.default_dtype(recipe.dtype))
-    data.check(recipe.model.unet.image_size)
+    source = data.open_source(recipe.data, recipe.model.unet.image_size)
     parallel.check_batch_size(recipe.batch_size, recipe.optim.accumulate)
     init_key, step_key = jax.random.split(jax.random.key(recipe.seed))
     trained = trained_parameters(jax.eval_shape(task.init, init_key), recipe.optim)
-    tokenizer = runs.prepare(recipe, run, parent and parent[0])
+    tokenizer = runs.prepare(recipe, run, source, parent and parent[0])
     optimizer = make_optimizer(recipe)
 
     def begin(params):
@@ -57,16 +59,27 @@ def train(recipe: config.Recipe, run):
         if int(state.step) < recipe.steps and parallel.is_lead():
             # Until the end the newest checkpoint is what the run holds, not an earlier end.
             (run / "params.safetensors").unlink(missing_ok=True)
-        report = Report(recipe, task, tokenizer, run, checkpoints)
-        step = parallel.pmap_step(step)
-        state = run_steps(recipe, step, state, step_key, tokenizer, report, requests)
+        report = Report(recipe, task, tokenizer, source, run, checkpoints)
+        stream = data.batches(
+            recipe.data,
+            source,
+            int(state.step),
+            recipe.steps,
+            recipe.batch_size,
+            recipe.model.unet.image_size,
+            tokenizer,
+            *parallel.place(),
+        )
+        with contextlib.closing(stream):
+            step = parallel.pmap_step(step)
+            state = run_steps(recipe, step, state, step_key, stream, report, requests)
     if parallel.is_lead():
         ema_params = state.ema_params[str(recipe.optim.ema_decays[0])]
         model_folder.save_model(run, recipe.model, tokenizer, ema_params)
     parallel.wait_for_all("the end")
 
 
-def run_steps(recipe, step, state, key, tokenizer, report, requests):
+def run_steps(recipe, step, state, key, stream, report, requests):
     """From the state's step to the recipe's last; returns the state after it.
 
     Args:
@@ -74,14 +87,12 @@ def run_steps(recipe, step, state, key, tokenizer, report, requests):
         step: mapped over the devices.
         state: to start from.
         key: of the whole training's draws.
-        tokenizer: of the captions.
+        stream: of this process's rows of the batches from there on.
         report: a `Report`.
         requests: the `StopRequests`, asked after each step.
     """
     done = int(state.step)
-    size, tolerated = recipe.model.unet.image_size, recipe.optim.skip_nonfinite
-    window = Window(recipe.batch_size, nonfinite_steps(state), tolerated)
-    stream = data.batches(recipe.data, done, recipe.steps, recipe.batch_size, size, tokenizer)
+    window = Window(recipe.batch_size, nonfinite_steps(state), recipe.optim.skip_nonfinite)
     bar = tqdm(
         total=recipe.steps,
         initial=done,
@@ -93,6 +104,7 @@ def run_steps(recipe, step, state, key, tokenizer, report, requests):
         while done < recipe.steps:
             with window.timed("data_seconds"):
                 batch = next(stream)
+                window.replaced += int(batch.pop("replaced").sum())
             with window.timed("compute_seconds"):
                 state, metrics = step(state, parallel.split_batch(batch), key)
                 window.add(done + 1, metrics)

@@ -19,24 +19,25 @@ EVALUATED_EXAMPLES = 128
 class Report:
     """Writes what is due after each step.
 
-    Grids are of fixed captions; `eval_loss` and `caption_gap` are on fixed examples and noise, both
-    of the test split where the data has one. The process that leads writes; all of them evaluate
-    and save.
+    Grids are of fixed captions; `eval_loss` and `caption_gap` are on fixed examples and noise: of
+    the test split of Shapes, of examples that are trained on where data are the user's own. The
+    process that leads writes; all of them evaluate and save.
 
     Args:
         recipe: the training.
         task: what it trains, with `evaluate`.
         tokenizer: its captions'.
+        source: of the examples.
         run: the folder of `metrics.jsonl` and `samples/STEP.png`.
         checkpoints: the run's.
     """
 
-    def __init__(self, recipe: config.Recipe, task, tokenizer, run, checkpoints):
+    def __init__(self, recipe: config.Recipe, task, tokenizer, source, run, checkpoints):
         self.recipe, self.tokenizer, self.run = recipe, tokenizer, run
         self.checkpoints = checkpoints
         size = recipe.model.unet.image_size
-        self.batch = data.make_batch(recipe.data, 0, EVALUATED_EXAMPLES, size, tokenizer, "test")
-        _, self.captions = data.examples(recipe.data, range(GRID_CAPTIONS), size, "test")
+        self.batch, captions = data.fixed_batch(source, EVALUATED_EXAMPLES, size, tokenizer)
+        self.captions = captions[:GRID_CAPTIONS]
         self.evaluate = jax.jit(task.evaluate)
         self.learning_rate = make_learning_rate(recipe)
         start = checkpoints.latest_step() or 0

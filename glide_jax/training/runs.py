@@ -11,6 +11,11 @@ TOKENIZER_CAPTIONS = 20_000
 FIXED = (
     "model",
     "data.source",
+    "data.name",
+    "data.split",
+    "data.image_field",
+    "data.caption_field",
+    "data.flip",
     "data.seed",
     "optim.ema_decays",
     "optim.freeze",
@@ -49,23 +54,24 @@ def _with_dropout(model, dropout):
     return dataclasses.replace(model, unet=dataclasses.replace(model.unet, dropout=dropout))
 
 
-def prepare(recipe: config.Recipe, run, tokenizer=None):
+def prepare(recipe: config.Recipe, run, source, tokenizer=None):
     """Writes what a new run needs, or checks that an old one is of this recipe; its tokenizer.
 
     Args:
         recipe: with its own model (see `adopt_model`).
         run: the folder.
+        source: of the examples.
         tokenizer: of a new run; by default one is trained on the data's captions.
 
     Raises a ValueError for a folder that holds something else or a run of another recipe.
     """
     if parallel.is_lead():
-        _prepare(recipe, run, tokenizer)
+        _prepare(recipe, run, source, tokenizer)
     parallel.wait_for_all("the run's folder")
     return model_folder.load_description(run)[1]
 
 
-def _prepare(recipe, run, tokenizer):
+def _prepare(recipe, run, source, tokenizer):
     before = checkpoint.load_recipe(run)
     if before is not None:
         _check_same(recipe, before, run)
@@ -73,7 +79,7 @@ def _prepare(recipe, run, tokenizer):
         raise ValueError(f"{run} is not empty and holds no run: choose another --run")
     else:
         if tokenizer is None:
-            captions = data.captions(recipe.data, TOKENIZER_CAPTIONS)
+            captions = data.captions(source, TOKENIZER_CAPTIONS)
             tokenizer = text.train(captions, recipe.model.text)
         model_folder.save_description(run, recipe.model, tokenizer)
     checkpoint.save_recipe(run, recipe)
