@@ -152,6 +152,8 @@ def half_dark(folder):
 
 def test_flips_only_where_asked_for(folder, tokenizer):
     half_dark(folder)
+    for path in [*folder.glob("*.txt")][::2]:
+        path.write_text("one\ntwo\n")
 
     def mirrored(data):
         images = np.concatenate([batch["image"] for batch in draw(data, tokenizer, 0, 50)])
@@ -222,6 +224,14 @@ def test_the_fixed_batch_is_of_good_examples(folder, tokenizer):
     again, first = pipeline.fixed_batch(source, 2, SIDE, tokenizer)
     assert first == texts[:2] and len(again["image"]) == 2
     assert set(batch) == {"image", "tokens", "mask", "row"}
+
+
+def test_captions_too_long_are_told_of_once(folder, tokenizer):
+    (folder / "004.txt").write_text("far too long " * 40)
+    source = pipeline.open_source(data_of(folder), SIDE)
+    with pytest.warns(UserWarning, match="1 of 20 captions were cut to the model's 24 tokens"):
+        pipeline.fixed_batch(source, 100, SIDE, tokenizer)
+    draw(data_of(folder), tokenizer, 0, 4)  # a warning from our own modules is an error in tests
 
 
 def test_shapes_keep_their_stream(tokenizer):

@@ -203,12 +203,12 @@ def test_orientation_of_a_jpeg():
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-@pytest.mark.parametrize(
-    "exif", [b"Exif\0\0rubbish", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0"]
-)
-def test_broken_exif_is_passed_over(exif):
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("exif", [b"rubbish", b"II*\0\xff\xff\xff\xff", b"II+\0", b""])
+def test_broken_exif_is_passed_over(exif, format):
     pixels = np.full((SIDE, SIDE, 3), 90, np.uint8)
-    np.testing.assert_array_equal(read(encode(Image.fromarray(pixels), "JPEG", exif=exif)), pixels)
+    encoded = encode(Image.fromarray(pixels), format, exif=b"Exif\0\0" + exif)
+    np.testing.assert_array_equal(read(encoded), pixels)
 
 
 def mean_of_two(a, b):

@@ -72,10 +72,12 @@ def test_captions_jsonl_lists_pictures(tmp_path):
         tmp_path,
         {"file": "sub/b", "caption": ["one", "", "zw\u00f6lf"]},
         "",
-        {"file": "a.png", "caption": "a"},
+        '  {"file": "a.png", "caption": "a"}\t\r',
+        {"file": "c.png", "caption": "c"},
     )
+    (tmp_path / "c.png").write_bytes(png(3))
     source = open_folder(str(tmp_path))
-    assert read_all(source) == [(1, ["one", "zw\u00f6lf"]), (0, ["a"])]
+    assert read_all(source) == [(1, ["one", "zw\u00f6lf"]), (0, ["a"]), (3, ["c"])]
 
 
 def test_another_field_of_captions_jsonl(tmp_path):
