@@ -6,7 +6,7 @@ import pytest
 
 from configs import shapes32
 from configs import tiny as tiny_config
-from glide_jax.config import Diffusion, Optim, Recipe, TextEncoder, UNet, from_dict, to_dict
+from glide_jax.config import Data, Diffusion, Optim, Recipe, TextEncoder, UNet, from_dict, to_dict
 
 
 @pytest.mark.parametrize("recipe", [shapes32.get_config(), tiny_config.get_config(), Recipe("x")])
@@ -57,6 +57,19 @@ def test_a_value_of_the_wrong_kind_is_named(values, message):
         ),
         (lambda: UNet(low_res_size=-3), "UNet.low_res_size is -3; allowed: 1 or more"),
         (lambda: UNet(dropout=1.0), "UNet.dropout is 1.0"),
+        (
+            lambda: Data(path="x"),
+            "Data.path is 'x'; allowed: None, for the source shapes has no use for it",
+        ),
+        (
+            lambda: Data(flip=True),
+            "Data.flip is True; allowed: False, for the source shapes has no use for it",
+        ),
+        (
+            lambda: Data(source="folder", path="x", split="test"),
+            "Data.split is 'test'; allowed: 'train', for the source folder has no use for it",
+        ),
+        (lambda: Data(workers=-1), "Data.workers is -1; allowed: 0 or more"),
         (lambda: Diffusion(timesteps=20), "Diffusion.timesteps is 20; allowed: 21 or more"),
         (lambda: Optim(learning_rate=float("inf")), "Optim.learning_rate is inf"),
         (lambda: Recipe("x", seed=2**32), "Recipe.seed is 4294967296; allowed: 0 to 4294967295"),

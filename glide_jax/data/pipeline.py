@@ -94,14 +94,16 @@ def _choose(stream, position, image, captions):
 def make_batch(stream: Stream, rows: range, batch_size: int, tokenizer, k: int) -> dict:
     """The given rows of global batch k; see `batches`."""
     drawn = [draw(stream, k * batch_size + row) for row in rows]
-    return collate([d.image for d in drawn], [d.caption for d in drawn], rows, tokenizer) | {
-        "replaced": np.array([d.replaced for d in drawn], np.int32)
+    # How many captions are cut, the fixed batch has told; not once more for each batch.
+    encoded = tokenizer.encode([each.caption for each in drawn], warn=False)
+    return _collate([each.image for each in drawn], encoded, rows) | {
+        "replaced": np.array([each.replaced for each in drawn], np.int32)
     }
 
 
-def collate(images, captions, rows, tokenizer) -> dict:
-    """N pictures and captions as a task's loss takes them; see `batches`."""
-    tokens, mask = tokenizer.encode(captions)
+def _collate(images, encoded, rows):
+    """N pictures and their (tokens, mask) as a task's loss takes them; see `batches`."""
+    tokens, mask = encoded
     row = np.array(rows, np.int32)
     return {"image": np.stack(images), "tokens": tokens, "mask": mask, "row": row}
 
@@ -182,7 +184,7 @@ def fixed_batch(source: Source, number: int, size: int, tokenizer):
         source = dataclasses.replace(source, split="test")
     good = _first_good(source, number, lambda index: read_example(source, index, size))
     images, texts = zip(*((image, captions[0]) for image, captions in good), strict=True)
-    return collate(images, texts, range(len(texts)), tokenizer), list(texts)
+    return _collate(images, tokenizer.encode(texts), range(len(texts))), list(texts)
 
 
 def _first_good(source, number, read):

@@ -111,6 +111,10 @@ def _members(path):
                 if member.isfile():
                     yield member.name, member.offset_data, member.size
                 tar.members.clear()  # it would keep them all
+            # For a header that is cut off it stops as if there were an end, a block of zeros.
+            file.seek(tar.offset)
+            if file.read(tarfile.BLOCKSIZE).strip(tarfile.NUL):
+                raise tarfile.ReadError("unexpected end of data")
     except tarfile.ReadError as error:
         raise ValueError(f"{path} is cut off, or no tar file: {error}") from None
 

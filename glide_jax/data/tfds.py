@@ -125,7 +125,7 @@ def _find(data):
 
 def _check_fields(data, features):
     """The paths of the pictures and of the captions."""
-    leaves = dict(_leaves(features))
+    leaves = dict(sorted(_leaves(features), key=lambda leaf: leaf[0]))
     has = ", ".join("/".join(path) + f" ({type(leaf).__name__})" for path, leaf in leaves.items())
     paths = []
     for field, kind, is_one in (

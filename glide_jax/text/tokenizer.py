@@ -30,21 +30,21 @@ class Tokenizer:
             )
         self.encoding, self.text = encoding, text
 
-    def encode(self, captions):
+    def encode(self, captions, warn=True):
         """Captions to rows as GLIDE has them: no start or end token, padded, cut at the context.
 
         Args:
             captions: N strings; "" is the empty caption, all padding.
+            warn: whether to say how many captions were cut.
 
         Returns:
-            tokens int32 [N, context] and mask bool [N, context], true where there is caption. One
-            warning counts the captions that were cut.
+            tokens int32 [N, context] and mask bool [N, context], true where there is caption.
         """
         clean = CLEANERS[self.text.cleaning]
         rows = [encoded.ids for encoded in self.encoding.encode_batch(list(map(clean, captions)))]
         context = self.text.context
         cut = sum(len(row) > context for row in rows)
-        if cut:
+        if cut and warn:
             warnings.warn(
                 f"{cut} of {len(rows)} captions were cut to the model's {context} tokens",
                 stacklevel=2,

@@ -1,0 +1,32 @@
+"""Small folders of captioned pictures, each picture of one colour that tells its number."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+
+def colour(number):
+    """The colour of picture `number`, (r, g, b)."""
+    return number % 256, number // 256, 200
+
+
+def png(number, side=4):
+    """Picture `number` as the bytes of a PNG."""
+    file = io.BytesIO()
+    Image.fromarray(np.full((side, side, 3), colour(number), np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def number_of(image):
+    """Which picture an array [side, side, 3] is of; all of it is of one colour."""
+    assert (image == image[0, 0]).all() and image[0, 0, 2] == 200
+    return int(image[0, 0, 0]) + 256 * int(image[0, 0, 1])
+
+
+def fill(folder, number):
+    """Pictures 0 to number - 1, with "picture I" in a .txt beside each; the folder."""
+    for i in range(number):
+        (folder / f"{i:03d}.png").write_bytes(png(i))
+        (folder / f"{i:03d}.txt").write_text(f"picture {i}\n")
+    return folder
