@@ -36,7 +36,7 @@ class Arguments:
     """Noise of ddim, from 0 (none) to 1."""
     seed: int = 0
     batch_size: int = 16
-    """Pictures at a time."""
+    """Pictures at a time, rounded up to a multiple of the devices."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of matrix products; auto is float32 on a CPU and bfloat16 elsewhere."""
     out: Path = field(default=Path("samples.png"))

@@ -57,13 +57,36 @@ def wait_for_all(name):
         multihost_utils.sync_global_devices(name)
 
 
-def replicate(tree):
-    """A copy of each leaf on every local device, laid out as `pmap_step` gives it back.
+def local_mesh(devices=None):
+    """A mesh of this host's devices: all of them, or those that are given."""
+    return Mesh(np.array(jax.local_devices() if devices is None else devices), (AXIS,))
 
-    The first step would otherwise be compiled twice, for the layout that goes in differs.
+
+def replicate(tree, mesh=None):
+    """A copy of each leaf on every device of a mesh, by default of all local ones.
+
+    So `pmap_step` lays out what it gives back: were the layout that goes in another one, the first
+    step would be compiled twice.
     """
-    mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    return jax.device_put(tree, NamedSharding(mesh or local_mesh(), PartitionSpec()))
+
+
+def spread(tree, mesh):
+    """The rows of each leaf [B, ...] spread over a mesh's devices, of which B is a multiple."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(AXIS)))
+
+
+def over_rows(function, mesh):
+    """A `(whole, rows) -> rows` with each device of a mesh at work on its own rows.
+
+    Args:
+        function: takes a tree that every device has whole and one whose leaves lead with the rows;
+            what it gives leads with them too, and each row of it depends on that row alone.
+        mesh: from `local_mesh`.
+    """
+    # Left to the compiler, joining the branches of guidance would pass rows between the devices.
+    whole, rows = PartitionSpec(), PartitionSpec(AXIS)
+    return jax.shard_map(function, mesh=mesh, in_specs=(whole, rows), out_specs=rows)
 
 
 def on_one_device(tree):

@@ -5,7 +5,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -17,7 +16,7 @@ from glide_jax.diffusion.schedule import make_schedule, respace
 from glide_jax.diffusion.trajectory import reverse_trajectory, steps_between
 from glide_jax.images import to_uint8
 from glide_jax.models import text2im
-from glide_jax.parallel import default_dtype
+from glide_jax.parallel import default_dtype, local_mesh, over_rows, replicate, spread
 
 SAMPLERS = ("ancestral", "ddim", "dpmpp")
 
@@ -30,13 +29,15 @@ class Pipeline:
         params: its parameters, as `models.text2im.init` shapes them.
         tokenizer: its captions' `text.tokenizer.Tokenizer`.
         dtype: of the matrix products: "auto" (float32 on a CPU, else bfloat16) or a name.
+        devices: of this host, which share each batch; all of them by default.
     """
 
-    def __init__(self, model: config.Diffusion, params, tokenizer, dtype="auto"):
+    def __init__(self, model: config.Diffusion, params, tokenizer, dtype="auto", devices=None):
         if model.unet.inpaint or model.unet.low_res_size:
             raise ValueError("the model is given another picture; only base models can be sampled")
         self.model, self.tokenizer = model, tokenizer
-        self.params = jax.tree.map(jnp.asarray, params)
+        self.mesh = local_mesh(devices)
+        self.params = replicate(params, self.mesh)
         self.dtype = default_dtype(dtype)
         self.schedule = make_schedule(model.schedule, model.timesteps)
 
@@ -72,7 +73,7 @@ class Pipeline:
                 (DPM-Solver++ 2M, steps even in log-SNR).
             steps: a number, or for ancestral and ddim a published form such as "fast27".
             eta: DDIM's noise, 0 (none) to 1.
-            batch_size: pictures at a time.
+            batch_size: pictures at a time, rounded up to a multiple of the devices.
             progress: shows a progress bar.
 
         Returns:
@@ -89,7 +90,8 @@ class Pipeline:
         trajectory = self._trajectory(sampler, steps)
         captions, negative = (self.tokenizer.encode(c) for c in (prompts, [negative_prompt]))
         total = len(prompts) * num
-        size = min(batch_size, total)
+        devices = self.mesh.size
+        size = -(-min(batch_size, total) // devices) * devices
         # The last batch is filled up, so that there is one program to compile.
         order = np.resize(np.arange(total), (-(-total // size), size))
         work = order.size * len(trajectory.t)
@@ -114,24 +116,23 @@ class Pipeline:
 
     def _sample(self, captions, negative, seeds, trajectory, settings, bar):
         """One batch, float [B, H, W, 3] in [-1, 1]; both captions are tokens and mask [B, ctx]."""
-        static = {"model": self.model, "dtype": self.dtype, "sampler": settings.sampler}
         cond, guided = self._encode(captions), settings.guidance_scale != 1
         if guided:
             cond = cond, self._encode(negative)
-        keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
-        # Where the parameters are: a run that moved there on its way would compile twice.
-        keys = jax.device_put(keys, jax.tree.leaves(self.params)[0].sharding)
-        carry = _start(keys, model=self.model, sampler=settings.sampler)
-        scale, eta = jnp.float32(settings.guidance_scale), settings.traced_eta()
+        static = {"model": self.model, "sampler": settings.sampler, "mesh": self.mesh}
+        keys, carry = _start(spread(np.uint32(seeds), self.mesh), **static)
+        static |= {"dtype": self.dtype, "guided": guided}
+        scale, eta = np.float32(settings.guidance_scale), settings.traced_eta()
         for start, stop in _pieces(len(trajectory.t)):
             piece = steps_between(trajectory, start, stop)
-            carry = _run(carry, self.params, cond, scale, eta, keys, piece, guided=guided, **static)
+            carry = _run(carry, self.params, cond, scale, eta, keys, piece, **static)
             jax.block_until_ready(carry)
             bar.update((stop - start) * len(seeds))
         return carry.x
 
     def _encode(self, captions):
-        return _encode(self.params, *captions, model=self.model, dtype=self.dtype)
+        static = {"model": self.model, "dtype": self.dtype, "mesh": self.mesh}
+        return _encode(self.params, spread(captions, self.mesh), **static)
 
 
 class Settings(NamedTuple):
@@ -143,35 +144,50 @@ class Settings(NamedTuple):
 
     def traced_eta(self):
         """DDIM's eta as an array; None draws no noise and compiles to a smaller program."""
-        return jnp.float32(self.eta) if self.sampler == "ddim" and self.eta else None
+        return np.float32(self.eta) if self.sampler == "ddim" and self.eta else None
 
 
-@partial(jax.jit, static_argnames=("model", "dtype"))
-def _encode(params, tokens, mask, *, model, dtype):
-    return text2im.encode_text(model, params, tokens, mask, dtype=dtype)
+@partial(jax.jit, static_argnames=("model", "dtype", "mesh"))
+def _encode(params, captions, *, model, dtype, mesh):
+    def encode(params, captions):
+        return text2im.encode_text(model, params, *captions, dtype=dtype)
+
+    return over_rows(encode, mesh)(params, captions)
 
 
-@partial(jax.jit, static_argnames=("model", "sampler"))
-def _start(keys, *, model, sampler):
+@partial(jax.jit, static_argnames=("model", "sampler", "mesh"))
+def _start(seeds, *, model, sampler, mesh):
+    """Each picture's key, and the run's first carry."""
     side = model.unet.image_size
-    # The steps fold in 0, 1, ...: the start takes a number that no step has.
-    x_T = samplers.normal(samplers.fold_in(keys, model.timesteps), (side, side, 3))
-    return samplers.init_carry(x_T, _stepper(sampler))
+
+    def start(_, seeds):
+        keys = jax.vmap(jax.random.key)(seeds)
+        # The steps fold in 0, 1, ...: the start takes a number that no step has.
+        x_T = samplers.normal(samplers.fold_in(keys, model.timesteps), (side, side, 3))
+        return keys, samplers.init_carry(x_T, _stepper(sampler))
+
+    return over_rows(start, mesh)(None, seeds)
 
 
 @partial(
-    jax.jit, static_argnames=("model", "dtype", "sampler", "guided"), donate_argnames=("carry",)
+    jax.jit,
+    static_argnames=("model", "dtype", "sampler", "guided", "mesh"),
+    donate_argnames=("carry",),
 )
-def _run(carry, params, cond, scale, eta, keys, trajectory, *, model, dtype, sampler, guided):
-    denoise = partial(text2im.denoise, model, params, dtype=dtype)
-    if guided:
-        denoise = classifier_free(denoise, scale)
-    stepper = _stepper(sampler, eta)
+def _run(carry, params, cond, scale, eta, keys, trajectory, *, model, dtype, sampler, guided, mesh):
+    def run(whole, rows):
+        params, scale, eta, trajectory = whole
+        carry, cond, keys = rows
+        denoise = partial(text2im.denoise, model, params, dtype=dtype)
+        if guided:
+            denoise = classifier_free(denoise, scale)
 
-    def bound(x, t):
-        return denoise(x, t, cond)
+        def bound(x, t):
+            return denoise(x, t, cond)
 
-    return samplers.run_segment(bound, carry, keys, trajectory, stepper)[0]
+        return samplers.run_segment(bound, carry, keys, trajectory, _stepper(sampler, eta))[0]
+
+    return over_rows(run, mesh)((params, scale, eta, trajectory), (carry, cond, keys))
 
 
 def _stepper(sampler, eta=None):

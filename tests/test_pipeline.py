@@ -80,10 +80,10 @@ def test_models_that_are_given_another_picture_are_refused(pipeline):
 
 
 def test_progress_counts_every_step_of_every_picture(pipeline, capfd):
-    draw(pipeline, PROMPTS, num=2, steps=14, batch_size=3, progress=True)
+    draw(pipeline, PROMPTS, num=3, steps=14, batch_size=3, progress=True)
     shown = capfd.readouterr().err
-    # Four pictures in batches of three: the last batch is filled up.
-    assert f"{6 * 14}/{6 * 14}" in shown
+    # Two devices make batches of three into batches of four, the second of which is filled up.
+    assert f"{8 * 14}/{8 * 14}" in shown
 
 
 def test_a_saved_model_draws_the_same(pipeline, tmp_path):

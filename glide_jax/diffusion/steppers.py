@@ -27,7 +27,7 @@ class Prediction(NamedTuple):
 class Stepper(NamedTuple):
     """How to get from x_t to the next x.
 
-    init(x_T) -> state, a tree of arrays.
+    init(x_T) -> state, a tree of arrays that lead with the batch, so that devices can share it out.
     step(state, x_t, prediction, entry, noise) -> (state, x_next); `entry` is a Trajectory's row of
     scalars, `noise` is [B, H, W, C], None where the stepper is not noisy.
     """
@@ -100,7 +100,7 @@ def dpm_solver_pp_2m() -> Stepper:
 
     def init(x_T):
         # The 0 says that there is no x_0 before, wherever on a trajectory a run starts.
-        return jnp.zeros_like(x_T), jnp.zeros((), jnp.float32)
+        return jnp.zeros_like(x_T), jnp.zeros_like(x_T[:, :1, :1, :1])
 
     def step(state, x_t, prediction, entry, noise):
         x_0_before, known = state

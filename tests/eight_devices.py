@@ -1,0 +1,46 @@
+"""python -m tests.eight_devices FILE.npz: pictures drawn on 1, 2 and 8 of eight simulated devices.
+
+A program of its own, for a process has as many devices as it was started with.
+"""
+
+import dataclasses
+import sys
+
+import jax
+import numpy as np
+
+from glide_jax import Pipeline
+from tests import tiny
+
+COUNTS = (1, 2, 8)
+# A run of two or three steps is nearly the first step's x_0, which is x_T's rounding magnified by
+# 1 / sqrt(alphas_cumprod), 20,000: two levels now and then. From five on later steps mend it.
+STEPS = 5
+# The tiny model has the same parameters at half the side.
+UNET = dataclasses.replace(tiny.MODEL.unet, image_size=16, attention_resolutions=(4,))
+MODEL = dataclasses.replace(tiny.MODEL, unet=UNET)
+PROMPTS = ["a red circle", "two small green stars"]
+GUIDED = {"ddim": {"sampler": "ddim", "eta": 1.0}, "dpmpp": {"sampler": "dpmpp"}}
+
+
+def main(path):
+    """Draws with every number of devices, and saves the pictures by what drew them."""
+    params, tokenizer, images = tiny.random_params(), tiny.tokenizer(), {}
+    for count in COUNTS:
+        pipeline = Pipeline(MODEL, params, tokenizer, devices=jax.devices()[:count])
+
+        def draw(num, batch_size, pipeline=pipeline, **settings):
+            return pipeline.text_to_image(
+                PROMPTS, num=num, batch_size=batch_size, steps=STEPS, seed=5, **settings
+            )
+
+        # Ancestral sampling, and one branch of guidance: the number of pictures is what matters.
+        images[f"{count}, batch 64"] = draw(num=32, batch_size=64, guidance_scale=1.0)
+        images[f"{count}, batch 1"] = draw(num=5, batch_size=1, guidance_scale=1.0)
+        for name, settings in GUIDED.items() if count != 2 else ():
+            images[f"{count}, {name}"] = draw(num=4, batch_size=8, **settings)
+    np.savez(path, **images)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
