@@ -9,6 +9,7 @@ from glide_jax.diffusion.gaussian import coefficients_at, q_sample
 from glide_jax.diffusion.losses import (
     discretized_gaussian_log_likelihood,
     hybrid_loss,
+    min_snr_weights,
     normal_kl,
     prior_bpd,
 )
@@ -79,6 +80,26 @@ def test_the_network_is_given_original_timesteps():
 
     loss = jax.jit(lambda t: hybrid_loss(network, schedule, eps, t, eps)["mse"])
     np.testing.assert_allclose(loss(jnp.array([2, 0, 1])), [0.999**2, 0.005**2, 0.3**2], rtol=1e-4)
+
+
+def test_the_weights_turn_the_noise_s_error_into_that_of_a_bounded_snr():
+    schedule = make_schedule("squaredcos_cap_v2")
+    weights, a = min_snr_weights(schedule, gamma=5.0), schedule.alphas_cumprod
+    noisy = a / (1 - a) < 5
+    assert 0 < noisy.sum() < 1000 and (weights[noisy] == 1).all()
+    # eps = (x_t - sqrt(a) x_0) / sqrt(1 - a), so an error d of x_0 is one of d sqrt(a / (1 - a)).
+    np.testing.assert_allclose(weights[~noisy] * (a / (1 - a))[~noisy], 5.0)
+
+
+def test_only_the_noise_s_error_is_weighted():
+    schedule, t = make_schedule("squaredcos_cap_v2"), jnp.array([10, 900])
+    x_0, eps = np.clip(drawn("x0", (2, 3, 4, 4)), -1, 1), drawn("eps", (2, 3, 4, 4))
+    losses = hybrid_loss(denoise, schedule, x_0, t, eps, min_snr_weights(schedule))
+    plain = hybrid_loss(denoise, schedule, x_0, t, eps)
+    for name in ("mse", "vb"):
+        np.testing.assert_array_equal(losses[name], plain[name])
+    assert losses["loss"][0] < 0.01 * plain["mse"][0] + plain["vb"][0]
+    assert losses["loss"][1] == plain["loss"][1]
 
 
 def test_losses_of_a_one_step_schedule_are_finite():

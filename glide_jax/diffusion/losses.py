@@ -21,7 +21,12 @@ from glide_jax.diffusion.schedule import Schedule
 
 
 def hybrid_loss(
-    denoise: Callable, schedule: Schedule, x_0: jax.Array, t: jax.Array, eps: jax.Array
+    denoise: Callable,
+    schedule: Schedule,
+    x_0: jax.Array,
+    t: jax.Array,
+    eps: jax.Array,
+    mse_weights=None,
 ) -> dict[str, jax.Array]:
     """Noise mean squared error plus the variational bound's term, which trains the variance alone.
 
@@ -31,9 +36,11 @@ def hybrid_loss(
         x_0: [B, H, W, C] images in [-1, 1].
         t: int32 [B], positions in `schedule`, 0..T-1.
         eps: [B, H, W, C] standard normal noise.
+        mse_weights: float [T], of the noise error at each position; 1 by default, as published.
 
     Returns:
-        `loss`, `mse` and `vb` (scaled by T / 1000), each float32 [B]; loss = mse + vb.
+        `loss`, `mse` (unweighted) and `vb` (scaled by T / 1000), each float32 [B];
+        loss = weight * mse + vb.
 
     Source: arXiv 2102.09672, equation 16, with the weight of its published code.
     """
@@ -44,7 +51,23 @@ def hybrid_loss(
     mse = _mean(jnp.square(eps - predicted))
     bits = bound_term(x_0, x_t, jax.lax.stop_gradient(predicted), fraction, t, c)
     vb = bits * (len(schedule.betas) / 1000)
-    return {"loss": mse + vb, "mse": mse, "vb": vb}
+    weighted = mse if mse_weights is None else jnp.asarray(mse_weights, jnp.float32)[t] * mse
+    return {"loss": weighted + vb, "mse": mse, "vb": vb}
+
+
+def min_snr_weights(schedule: Schedule, gamma: float = 5.0) -> np.ndarray:
+    """Weights of the noise error that let a picture's layout count more than its finest grain.
+
+    min(SNR, gamma) / SNR, with the signal-to-noise ratio SNR = a / (1 - a), a = alphas_cumprod:
+    1 where there is much noise, and below it the error of x_0 times gamma.
+
+    Returns:
+        float64 [T].
+
+    Source: Hang et al. 2023, arXiv 2303.09556, equation 8 in terms of the noise.
+    """
+    snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
+    return np.minimum(snr, gamma) / snr
 
 
 def bound_term(

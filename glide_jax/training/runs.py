@@ -22,6 +22,7 @@ FIXED = (
     "batch_size",
     "seed",
     "timestep_sampler",
+    "loss_weighting",
 )
 
 
