@@ -243,7 +243,7 @@ def stub_losses(monkeypatch):
     def denoise(model, params, x, t, cond, dtype, dropout_key):
         return jnp.broadcast_to(cond[:, None, None, None], (*x.shape[:3], 6))
 
-    def hybrid_loss(network, schedule, x_0, t, eps):
+    def hybrid_loss(network, schedule, x_0, t, eps, mse_weights):
         seen.update(x_0=x_0)
         caption = network(x_0, t)[:, 0, 0, 0]
         return {"loss": jnp.square(caption - jnp.mean(x_0, axis=(1, 2, 3)))}
