@@ -4,6 +4,7 @@ A model folder holds `config.json`, `tokenizer.json` and `params.safetensors`. N
 ever has a final name.
 """
 
+import hashlib
 import json
 from functools import partial
 
@@ -92,6 +93,16 @@ def load_params(path, model: config.Diffusion):
     if wrong:
         raise ValueError(f"{path} does not fit its config.json: look at {', '.join(sorted(wrong))}")
     return jax.tree.unflatten(structure, [jnp.asarray(named[n], jnp.float32) for n in wanted])
+
+
+def model_hash(model: config.Diffusion, tokenizer, params):
+    """What a model is, as 16 hexadecimal digits: of its config, its tokenizer and its weights."""
+    digest = hashlib.sha256(json.dumps(config.to_dict(model), sort_keys=True).encode())
+    digest.update(tokenizer.to_json().encode())
+    for keys, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        digest.update(jax.tree_util.keystr(keys).encode())
+        digest.update(np.asarray(leaf, np.float32).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def param_shapes(model: config.Diffusion):

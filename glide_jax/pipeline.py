@@ -66,6 +66,7 @@ class Pipeline:
         Args:
             prompts: strings; "" is unconditional.
             num: pictures a prompt; the i-th is drawn from seed + i, at any batch size.
+            seed: an int, or one for each prompt.
             guidance_scale: 1 is the model's own distribution, more follows the caption closer,
                 0 ignores it (classifier-free guidance, GLIDE §2.3).
             negative_prompt: what guidance leads away from; "" is GLIDE's.
@@ -89,7 +90,7 @@ class Pipeline:
         _check(prompts, num, settings, seed, batch_size)
         trajectory = self._trajectory(sampler, steps)
         captions, negative = (self.tokenizer.encode(c) for c in (prompts, [negative_prompt]))
-        total = len(prompts) * num
+        total, seeds = len(prompts) * num, np.broadcast_to(seed, len(prompts))
         devices = self.mesh.size
         size = -(-min(batch_size, total) // devices) * devices
         # The last batch is filled up, so that there is one program to compile.
@@ -100,9 +101,8 @@ class Pipeline:
             for rows in order:
                 own = [leaf[rows // num] for leaf in captions]
                 other = [np.repeat(leaf, size, axis=0) for leaf in negative]
-                images.append(
-                    self._sample(own, other, seed + rows % num, trajectory, settings, bar)
-                )
+                own_seeds = seeds[rows // num] + rows % num
+                images.append(self._sample(own, other, own_seeds, trajectory, settings, bar))
         return to_uint8(np.concatenate(images)[:total])
 
     def _trajectory(self, sampler, steps):
@@ -211,11 +211,14 @@ def _pieces(steps):
 def _check(prompts, num, settings, seed, batch_size):
     if not prompts:
         raise ValueError('there is no prompt; give at least one ("" is unconditional)')
-    for name, value, least in (("num", num, 1), ("seed", seed, 0), ("batch_size", batch_size, 1)):
+    if np.shape(seed) not in ((), (len(prompts),)):
+        raise ValueError(f"seed has {len(seed)} numbers for {len(prompts)} prompts")
+    low, high = np.min(seed), np.max(seed)
+    for name, value, least in (("num", num, 1), ("seed", low, 0), ("batch_size", batch_size, 1)):
         if value < least:
             raise ValueError(f"{name} is {value}; it must be {least} or more")
-    if seed + num > 2**32:
-        raise ValueError(f"seed is {seed}; seed + num must be at most {2**32}")
+    if high + num > 2**32:
+        raise ValueError(f"seed is {high}; seed + num must be at most {2**32}")
     if not np.isfinite(settings.guidance_scale):
         raise ValueError(f"guidance_scale is {settings.guidance_scale}; it must be a finite number")
     if settings.sampler not in SAMPLERS:

@@ -135,12 +135,23 @@ def _paint(image, item):
     size = len(image)
     reach = REACHES[item.shape] * item.radius
     columns, rows = (_pixels(centre, reach, size) for centre in (item.x, item.y))
-    x = (columns + (0.5 - item.x * size)) / (item.radius * size)
-    y = (rows[:, None] + (0.5 - item.y * size)) / (item.radius * size)
-    distance = _DISTANCES[item.shape](x, y) * (item.radius * size)  # in pixels
-    cover = np.minimum(np.maximum(0.5 - distance, 0.0), 1.0)[..., None]
+    outline = item.shape, item.x * size, item.y * size, item.radius * size
     patch = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    patch += cover * (np.array(COLOURS[item.colour]) - patch)
+    patch += coverage(*outline, columns, rows)[..., None] * (np.array(COLOURS[item.colour]) - patch)
+
+
+def coverage(shape, x, y, radius, columns, rows):
+    """How much of each pixel a shape covers, 0 to 1, float [rows, columns].
+
+    Args:
+        shape: one of SHAPES.
+        x, y, radius: of the shape, in pixels; the first pixel's middle is at 0.5.
+        columns, rows: the pixels' numbers, int [w] and [h].
+    """
+    across = (columns + (0.5 - x)) / radius
+    down = (rows[:, None] + (0.5 - y)) / radius
+    distance = _DISTANCES[shape](across, down) * radius  # in pixels
+    return np.minimum(np.maximum(0.5 - distance, 0.0), 1.0)
 
 
 def _pixels(centre, reach, size):

@@ -1,0 +1,1 @@
+"""How good pictures are: metrics of pictures and captions, and what settings do to them."""
