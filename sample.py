@@ -1,10 +1,9 @@
 """Pictures from captions: python sample.py "a red circle to the left of a blue square" [--help]"""
 
-import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
@@ -13,32 +12,16 @@ from glide_jax.files import read_text
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(cli.Sampling):
     """What to draw, with which model, and how."""
 
     prompts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Captions; "" is unconditional."""
     prompts_file: Annotated[Path | None, tyro.conf.arg(name="prompts")] = None
     """A file with one caption a line."""
-    model: str = "shapes32"
-    """A shipped model's name, a model folder or a training run."""
     num: int = 1
     """Pictures a caption; the i-th is drawn from seed + i."""
-    guidance_scale: float = 3.0
-    """1 is the model's own distribution; more follows the caption closer, 0 ignores it."""
-    negative_prompt: str = ""
-    """What guidance leads away from."""
-    sampler: Literal["ancestral", "ddim", "dpmpp"] = "ancestral"
-    """dpmpp is DPM-Solver++ 2M, with steps even in log-SNR."""
-    steps: str = "100"
-    """A number, or for ancestral and ddim a published form: ddim50, fast27 or 10,10,3,2,2."""
-    eta: float = 0.0
-    """Noise of ddim, from 0 (none) to 1."""
     seed: int = 0
-    batch_size: int = 16
-    """Pictures at a time, rounded up to a multiple of the devices."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of matrix products; auto is float32 on a CPU and bfloat16 elsewhere."""
     out: Path = field(default=Path("samples.png"))
     """A .png file for a grid, or a folder for one file a picture."""
 
@@ -65,10 +48,7 @@ def check_output(out):
     """Fails before the work, not after it, where the pictures could not be written."""
     if not is_folder(out) and out.suffix.lower() != ".png":
         raise ValueError(f"--out is {str(out)!r}; it must be a .png file or a folder")
-    folder = out if is_folder(out) else out.parent
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise ValueError(f"--out is {str(out)!r}, but {str(existing)!r} is no folder to write to")
+    cli.check_folder("--out", out if is_folder(out) else out.parent)
 
 
 def save(images, prompts, arguments, settings):
@@ -90,19 +70,6 @@ def save(images, prompts, arguments, settings):
     return f"{out}/: {len(images)} pictures"
 
 
-# The arguments that Pipeline.text_to_image takes under the same names.
-SETTINGS = (
-    "num",
-    "guidance_scale",
-    "negative_prompt",
-    "sampler",
-    "steps",
-    "eta",
-    "seed",
-    "batch_size",
-)
-
-
 def main(arguments):
     """Parses, builds, runs."""
     parsed = cli.parse(Arguments, arguments, "sample.py", __doc__)
@@ -112,7 +79,7 @@ def main(arguments):
     from glide_jax import Pipeline  # after parsing: --help need not wait for JAX
 
     pipeline = Pipeline.load(parsed.model, parsed.dtype)
-    settings = {name: getattr(parsed, name) for name in SETTINGS}
+    settings = {"num": parsed.num, "seed": parsed.seed} | parsed.settings()
     images = pipeline.text_to_image(prompts, progress=True, **settings)
     settings |= {"model": parsed.model, "dtype": str(pipeline.dtype)}
     print(save(images, prompts, parsed, settings), file=sys.stderr)

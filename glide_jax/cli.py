@@ -5,11 +5,40 @@ import io
 import os
 import sys
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
 BOX = " ╭╮│╰╯+|\n"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a model is sampled: what `Pipeline` takes, and what the command lines offer."""
+
+    model: str = "shapes32"
+    """A shipped model's name, a model folder or a training run."""
+    guidance_scale: float = 3.0
+    """1 is the model's own distribution; more follows the caption closer, 0 ignores it."""
+    negative_prompt: str = ""
+    """What guidance leads away from."""
+    sampler: Literal["ancestral", "ddim", "dpmpp"] = "ancestral"
+    """dpmpp is DPM-Solver++ 2M, with steps even in log-SNR."""
+    steps: str = "100"
+    """A number, or for ancestral and ddim a published form: ddim50, fast27 or 10,10,3,2,2."""
+    eta: float = 0.0
+    """Noise of ddim, from 0 (none) to 1."""
+    batch_size: int = 16
+    """Pictures at a time, rounded up to a multiple of the devices."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of matrix products; auto is float32 on a CPU and bfloat16 elsewhere."""
+
+    def settings(self):
+        """The arguments of `Pipeline.text_to_image` by name."""
+        given = ("guidance_scale", "negative_prompt", "sampler", "steps", "eta", "batch_size")
+        return {name: getattr(self, name) for name in given}
 
 
 def parse(kind, args, prog, description, default=None):
@@ -41,6 +70,15 @@ def _in_one_line(box):
             if parts[-1][0] == "perhaps you meant":
                 break
     return "; ".join(" ".join(part) for part in parts if part)
+
+
+def check_folder(option, folder):
+    """Raises a ValueError, before the work, where a folder could not be made or written to."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ValueError(
+            f"{option} is {str(folder)!r}, but {str(existing)!r} is no folder to write to"
+        )
 
 
 def entry_point(main, prog):

@@ -20,8 +20,9 @@ COLOUR_TOLERANCE = 50
 SPECK = 3
 # Levels by which background pixels may differ from their median, as root mean square.
 BACKGROUND_NOISE = 12
-# The background's darkest channel may be this dark; the lightest tint that is drawn has 210.
-BACKGROUND_LEAST = 185
+# The background's darkest channel may be this dark. Those that are drawn have 210 and more, but
+# captions do not speak of it.
+BACKGROUND_LEAST = 140
 # Root of the squared error of the best outline's coverage, over the area it covers.
 MISFIT = 0.3
 # Radii in picture widths that read as small and as big: those drawn (0.105 and 0.17), 18 % around.

@@ -1,0 +1,149 @@
+"""How good a model is: python evaluate.py --model shapes32 --data shapes [--help]
+
+python evaluate.py sweep [--help] measures what the settings of sampling do.
+"""
+
+import dataclasses
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Literal
+
+from glide_jax import cli
+from glide_jax.files import read_text, write_text
+
+
+@dataclass(frozen=True)
+class Arguments(cli.Sampling):
+    """Draws pictures for captions that no training saw, and judges them by their captions."""
+
+    data: Literal["shapes"] = "shapes"
+    """Where the captions come from."""
+    splits: tuple[Literal["test", "compositional"], ...] = ("test", "compositional")
+    """compositional has pairs of colour and shape that training never shows."""
+    num: int = 1024
+    """Captions of each split, a third of each tier."""
+    captions: Literal["pinned", "tuning"] = "pinned"
+    """tuning gives others, to choose settings by."""
+    shuffle: bool = False
+    """Draws each picture from another's caption: what a model gets that cannot read."""
+    out: Path | None = None
+    """The folder of results.json and wrong-SPLIT.png; by default evaluations/MODEL."""
+
+    def __post_init__(self):
+        if self.num < 3:
+            raise ValueError(f"--num is {self.num}; it must be 3 or more, a caption of each tier")
+        if not self.splits:
+            raise ValueError("--splits is empty; allowed: test, compositional")
+
+    @property
+    def folder(self):
+        """Where the results go."""
+        return self.out or Path("evaluations") / Path(self.model).name
+
+
+@dataclass(frozen=True)
+class Sweep(Arguments):
+    """Caption accuracy over guidance scales, samplers and steps: each with each."""
+
+    splits: tuple[Literal["test", "compositional"], ...] = ("test",)
+    num: int = 256
+    captions: Literal["pinned", "tuning"] = "tuning"
+    scales: tuple[float, ...] = (0, 1, 2, 3, 5, 8, 10)
+    samplers: tuple[Literal["ancestral", "ddim", "dpmpp"], ...] = ("ancestral",)
+    steps_each: tuple[str, ...] = ("100",)
+
+    def cells(self):
+        """The settings of each cell of the sweep."""
+        for sampler, steps, scale in product(self.samplers, self.steps_each, self.scales):
+            yield dataclasses.replace(self, sampler=sampler, steps=steps, guidance_scale=scale)
+
+
+def measure(pipeline, arguments, split):
+    """One row of results.json: how many captions of a split hold under these settings."""
+    from glide_jax import model_folder
+    from glide_jax.evaluation import shapes_test
+    from glide_jax.evaluation.wrong import WrongPictures
+
+    seeds = {"pinned": shapes_test.PINNED_SEED, "tuning": shapes_test.TUNING_SEED}
+    tried = shapes_test.items(split, arguments.num, seeds[arguments.captions])
+    row = {
+        "model": arguments.model,
+        "model_hash": model_folder.model_hash(pipeline.model, pipeline.tokenizer, pipeline.params),
+        "data": arguments.data,
+        "split": split,
+        "captions": arguments.captions,
+        "num": arguments.num,
+        "shuffle": arguments.shuffle,
+        "settings": arguments.settings() | {"dtype": str(pipeline.dtype)},
+    }
+    kept = arguments.folder / "verdicts" / f"{split}-{key_of(row)}.jsonl"
+    wrong = WrongPictures()
+    verdicts = shapes_test.try_model(
+        pipeline, tried, arguments.settings(), kept, arguments.shuffle, wrong.add
+    )
+    wrong.save(arguments.folder / f"wrong-{split}.png", row)
+    return row | shapes_test.summary(tried, verdicts) | {"versions": shapes_test.versions()}
+
+
+def key_of(row):
+    """What tells one row from another: all that its verdicts depend on."""
+    inputs = ("model_hash", "data", "split", "captions", "num", "shuffle", "settings")
+    text = json.dumps({name: row[name] for name in inputs}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def add_row(path, row):
+    """Puts a row into results.json, in the place of one that measured the same."""
+    rows = json.loads(read_text(path))["rows"] if path.exists() else []
+    rows = [old for old in rows if key_of(old) != key_of(row)] + [row]
+    write_text(path, json.dumps({"rows": rows}, indent=1) + "\n")
+
+
+def table(rows):
+    """The rows as a table to read."""
+    from glide_jax.evaluation.scores import in_words
+
+    yield "| split | scale | sampler | steps | holds | tier 1, 2, 3 | fails by | s/image |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for row in rows:
+        settings = row["settings"]
+        tiers = ", ".join(f"{100 * tier['value']:.0f} %" for tier in row["by_tier"].values())
+        kinds = ", ".join(f"{kind} {number}" for kind, number in row["failures"].items() if number)
+        cells = (
+            row["split"] + (", shuffled" if row["shuffle"] else ""),
+            f"{settings['guidance_scale']:g}",
+            settings["sampler"],
+            settings["steps"],
+            in_words(row["caption_accuracy"]),
+            tiers,
+            kinds or "none",
+            f"{row['seconds_per_image']:.2f}",
+        )
+        yield "| " + " | ".join(cells) + " |"
+
+
+def main(arguments):
+    """Parses, builds, runs."""
+    is_sweep = arguments[:1] == ["sweep"]
+    kind, prog = (Sweep, "evaluate.py sweep") if is_sweep else (Arguments, "evaluate.py")
+    parsed = cli.parse(kind, arguments[is_sweep:], prog, kind.__doc__)
+    cli.check_folder("--out", parsed.folder)
+
+    from glide_jax import Pipeline  # after parsing: --help need not wait for JAX
+
+    pipeline = Pipeline.load(parsed.model, parsed.dtype)
+    rows = []
+    for cell in parsed.cells() if is_sweep else [parsed]:
+        for split in cell.splits:
+            rows.append(measure(pipeline, cell, split))
+            add_row(parsed.folder / "results.json", rows[-1])
+    print("\n".join(table(rows)))
+    print(f"{parsed.folder}/results.json: {len(rows)} new rows", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    cli.entry_point(main, "evaluate.py")

@@ -1,0 +1,162 @@
+"""A model before the referee, and evaluate.py: rows that can be trusted, gone on with, and read."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import evaluate
+from glide_jax import Pipeline, model_folder
+from glide_jax.data import shapes
+from glide_jax.data.scenes import render
+from glide_jax.evaluation import shapes_test
+from glide_jax.images import read_settings
+from tests import tiny
+
+
+class Painter:
+    """Stands in for a Pipeline: draws each caption's own scene, or nothing."""
+
+    def __init__(self, tried, seed, split):
+        self.scenes = {i.caption: shapes.describe(i.seed, seed, split)[0] for i in tried}
+        self.asked = []
+
+    def text_to_image(self, prompts, *, seed, blank=()):
+        self.asked += list(zip(prompts, seed, strict=True))
+        scenes = [self.scenes[p]._replace(**blank_if(p in blank)) for p in prompts]
+        return np.stack([render(scene, 32) for scene in scenes])
+
+
+def blank_if(is_blank):
+    return {"objects": ()} if is_blank else {}
+
+
+@pytest.mark.parametrize("split", ("test", "compositional"))
+def test_pinned_captions_are_thirds_of_fresh_claims(split):
+    tried = shapes_test.items(split)
+    assert len(tried) == 1024 and len({item.seed for item in tried}) == 1024
+    assert [sum(item.tier == tier for item in tried) for tier in (1, 2, 3)] == [342, 341, 341]
+    for item in tried[::100]:
+        scene, caption = shapes.describe(item.seed, shapes_test.PINNED_SEED, split)
+        assert (item.caption, item.claims.phrases) == (caption, scene.claims)
+    tuned = {item.caption for item in shapes_test.items(split, 256, shapes_test.TUNING_SEED)}
+    assert tuned != {item.caption for item in tried[:256]}
+
+
+def test_the_pinned_captions_are_pinned():
+    first = shapes_test.items("test", 3)
+    assert [item.seed for item in first] == [0, 1, 6]
+    assert first[0].caption == "an image of a little cyan cross with two large orange circles"
+
+
+@pytest.fixture(scope="module")
+def tried():
+    return shapes_test.items("test", 150, seed=3)
+
+
+def test_a_perfect_painter_is_always_right_and_a_shuffled_one_hardly_ever(tried, tmp_path):
+    painter = Painter(tried, 3, "test")
+    verdicts = shapes_test.try_model(painter, tried, {}, tmp_path / "right.jsonl")
+    summary = shapes_test.summary(tried, verdicts)
+    assert summary["caption_accuracy"]["value"] == 1 and not any(summary["failures"].values())
+    assert painter.asked == [(item.caption, item.seed) for item in tried]
+    verdicts = shapes_test.try_model(painter, tried, {}, tmp_path / "other.jsonl", shuffle=True)
+    assert shapes_test.summary(tried, verdicts)["caption_accuracy"]["value"] < 0.05
+
+
+def test_failures_are_counted_by_tier_and_kind(tried, tmp_path):
+    blank = {item.caption for item in tried if item.tier == 2}
+    painter = Painter(tried, 3, "test")
+    settings = {"blank": blank}
+    verdicts = shapes_test.try_model(painter, tried, settings, tmp_path / "kept.jsonl")
+    summary = shapes_test.summary(tried, verdicts)
+    assert {tier: each["value"] for tier, each in summary["by_tier"].items()} == {
+        "1": 1.0,
+        "2": 0.0,
+        "3": 1.0,
+    }
+    assert summary["failures"]["unreadable"] == summary["by_tier"]["2"]["n"] == 50
+
+
+def test_what_was_broken_off_goes_on(tried, tmp_path):
+    class Tired(Painter):
+        def text_to_image(self, prompts, *, seed):
+            if len(self.asked) >= shapes_test.CHUNK:
+                raise KeyboardInterrupt
+            return super().text_to_image(prompts, seed=seed)
+
+    kept = tmp_path / "verdicts" / "kept.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        shapes_test.try_model(Tired(tried, 3, "test"), tried, {}, kept)
+    rested = Painter(tried, 3, "test")
+    verdicts = shapes_test.try_model(rested, tried, {}, kept)
+    assert len(verdicts) == len(tried) and len(rested.asked) == len(tried) - shapes_test.CHUNK
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory, params, tokenizer):
+    """A model folder of random weights."""
+    folder = tmp_path_factory.mktemp("models") / "random"
+    model_folder.save_model(folder, tiny.MODEL, tokenizer, params)
+    return folder
+
+
+def test_evaluate_writes_rows_that_name_their_model(tiny_folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    options = ["--model", str(tiny_folder), "--num", "3", "--steps", "2", "--out", str(out)]
+    evaluate.main(options)
+    evaluate.main([*options, "--splits", "test", "--shuffle"])
+    evaluate.main([*options, "--splits", "test"])  # the same again: its row is replaced
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    assert [(row["split"], row["shuffle"]) for row in rows] == [
+        ("compositional", False),
+        ("test", True),
+        ("test", False),
+    ]
+    pipeline = Pipeline.load(tiny_folder)
+    own = model_folder.model_hash(pipeline.model, pipeline.tokenizer, pipeline.params)
+    assert {row["model_hash"] for row in rows} == {own}
+    assert all(row["caption_accuracy"]["n"] == 3 and row["versions"]["jax"] for row in rows)
+    assert "| test, shuffled | 3 | ancestral | 2 |" in capsys.readouterr().out
+    assert read_settings(out / "wrong-test.png")["model_hash"] == own
+    assert Image.open(out / "wrong-test.png").width > 400
+
+
+def test_a_sweep_measures_each_cell(tiny_folder, tmp_path):
+    out = tmp_path / "out"
+    evaluate.main(
+        [
+            *("sweep", "--model", str(tiny_folder), "--num", "3", "--out", str(out)),
+            *("--scales", "0", "2", "--samplers", "ddim", "dpmpp", "--steps-each", "2"),
+        ]
+    )
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    cells = [(r["settings"]["sampler"], r["settings"]["guidance_scale"]) for r in rows]
+    assert cells == [("ddim", 0), ("ddim", 2), ("dpmpp", 0), ("dpmpp", 2)]
+    assert {row["captions"] for row in rows} == {"tuning"}
+
+
+def test_a_hash_tells_models_apart(params, tokenizer):
+    own = model_folder.model_hash(tiny.MODEL, tokenizer, params)
+    assert own == model_folder.model_hash(tiny.MODEL, tokenizer, dict(reversed(params.items())))
+    leaves, structure = jax.tree.flatten(params)
+    other = jax.tree.unflatten(structure, [leaves[0] * 1.001, *leaves[1:]])
+    assert model_folder.model_hash(tiny.MODEL, tokenizer, other) != own
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--num", "2"], "--num is 2"),
+        (["--data", "coco"], "coco"),
+        (["--model", "nowhere"], "there is no model 'nowhere'"),
+        (["--steps", "0"], "0"),
+        (["--out", "sample.py/x"], "sample.py' is no folder to write to"),
+    ],
+)
+def test_bad_input_is_a_sentence(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        evaluate.main(["--num", "3", "--out", str(tmp_path / "out"), *options])
+    assert not (tmp_path / "out").exists()
