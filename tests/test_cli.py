@@ -17,6 +17,7 @@ from glide_jax.images import read_settings
 
 ROOT = Path(__file__).parents[1]
 CONFIG = str(ROOT / "configs" / "tiny.py")
+FINETUNE = str(ROOT / "configs" / "finetune.py")
 SHORT = ["--steps", "4", "--optim.warmup-steps", "1", "--checkpoint-every", "2"]
 
 
@@ -100,7 +101,7 @@ BAD_SAMPLE = [
 BAD_TRAIN = [
     ([], "the recipe comes first"),
     (["configs/tinny.py"], "there is no recipe 'configs/tinny.py'; did you mean configs/tiny.py?"),
-    (["README.md"], "there is no recipe 'README.md'; configs has shapes32.py, tiny.py"),
+    (["README.md"], "'README.md'; configs has finetune.py, shapes32.py, tiny.py"),
     (["sample.py"], "has no attribute 'get_config'"),
     ([CONFIG, "--seed", "99999999999999999999"], "Recipe.seed is 99999999999999999999"),
     ([CONFIG, "--optim.learning-rate", "inf"], "Optim.learning_rate is inf"),
@@ -110,6 +111,11 @@ BAD_TRAIN = [
     ([CONFIG, "--batch-size", "7"], "batch_size is 7; it must be a multiple of"),
     ([CONFIG, "--model.schedule", "cosine"], "invalid choice 'cosine'"),
     ([CONFIG, "--run", "{file}/run"], "{file}"),
+    ([CONFIG, "--init-from", "corgi"], "there is no model 'corgi': it is neither a folder with"),
+    ([CONFIG, "--init-from", "{file}"], "neither a folder with a config.json nor one of shapes32"),
+    ([CONFIG, "--init-from", "shapes32"], "which the training starts from, has"),
+    ([FINETUNE], "Data.path is None; the source folder takes the folder of your pictures"),
+    ([FINETUNE, "--data.path", "nowhere"], "there is no folder 'nowhere'"),
 ]
 
 

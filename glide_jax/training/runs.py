@@ -23,36 +23,44 @@ FIXED = (
     "seed",
     "timestep_sampler",
     "loss_weighting",
+    "init_from",
 )
 
 
 def adopt_model(recipe: config.Recipe, run):
     """The recipe with the model it starts from, and that model's (tokenizer, params).
 
-    A run that is there has its model already: then, and without `init_from`, there are none.
+    A run with a checkpoint has its parameters already: then, and without `init_from`, there are
+    none.
     """
     if recipe.init_from is None:
         return recipe, None
-    if checkpoint.load_recipe(run) is not None:
+    if _has_checkpoint(run):
         model, parent = model_folder.load_description(run)[0], None
     else:
         model, *parent = checkpoint.load_model(recipe.init_from)
-    wanted, default = recipe.model, config.Diffusion()
-    dropout = wanted.unet.dropout
-    if dropout == default.unet.dropout:
-        dropout = model.unet.dropout
-    model = _with_dropout(model, dropout)
-    if _with_dropout(wanted, dropout) not in (model, _with_dropout(default, dropout)):
-        name, now, then = next(_differences(_with_dropout(wanted, dropout), model))
-        raise ValueError(
-            f"model.{name} is {now}, but {recipe.init_from}, which the training starts from, has "
-            f"{then}: leave it out"
-        )
+    for name, now, then in _said(recipe.model, model):
+        if name != "unet.dropout":
+            raise ValueError(
+                f"model.{name} is {now}, but {recipe.init_from}, which the training starts from, "
+                f"has {then}: leave it out"
+            )
+        model = dataclasses.replace(model, unet=dataclasses.replace(model.unet, dropout=now))
     return dataclasses.replace(recipe, model=model), parent
 
 
-def _with_dropout(model, dropout):
-    return dataclasses.replace(model, unet=dataclasses.replace(model.unet, dropout=dropout))
+def _said(wanted, model):
+    """The `_differences` that a recipe asks for: what has its default was left out."""
+    defaults = dict(_flat(config.to_dict(config.Diffusion())))
+    differences = _differences(wanted, model)
+    return [(name, now, then) for name, now, then in differences if now != defaults[name]]
+
+
+def _has_checkpoint(run):
+    if not (run / "checkpoints").exists():
+        return False
+    with checkpoint.Checkpoints(run, read_only=True) as checkpoints:
+        return checkpoints.latest_step() is not None
 
 
 def prepare(recipe: config.Recipe, run, source, tokenizer=None):
