@@ -17,9 +17,9 @@ def get_config():
             unet=UNet(
                 image_size=32,
                 model_channels=32,
-                channel_mult=(1, 1, 1),
+                channel_mult=(1, 1),
                 num_res_blocks=1,
-                attention_resolutions=(8,),
+                attention_resolutions=(),
                 head_channels=16,
                 dropout=0.0,
             ),

@@ -141,10 +141,9 @@ class Checkpoints:
             raise self._unwritten(failure) from failure
 
     def _unwritten(self, failure):
-        reason = str(failure).splitlines()[0] if str(failure) else repr(failure)
         return OSError(
-            f"a checkpoint could not be written to {self.folder} ({reason}); older ones are as "
-            "they were: make room or choose another --run"
+            f"a checkpoint could not be written to {self.folder} ({_cause(failure)}); older ones "
+            "are as they were: make room or choose another --run"
         )
 
     def restore(self, like):
@@ -206,6 +205,14 @@ class Checkpoints:
             partial_restore=partial_restore,
         )
         return self._manager.restore(step, args=arguments)
+
+
+def _cause(failure):
+    """The system's words for why a file could not be written, out of all that orbax says."""
+    if isinstance(failure, OSError) and failure.strerror:
+        return failure.strerror
+    first = (str(failure).splitlines() or [repr(failure)])[0]
+    return first.split(" [os_error_code")[0].rsplit(": ", 1)[-1]
 
 
 def checksum(tree):

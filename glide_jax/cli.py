@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import absl.logging
 import tyro
 
 BOX = " ╭╮│╰╯+|\n"
@@ -81,6 +82,20 @@ def check_folder(option, folder):
         )
 
 
+def _silence_threads():
+    """What goes wrong in the threads that save is told once, by the error that is raised of it."""
+    # Orbax logs it from each of its threads, with tracebacks.
+    absl.logging.set_verbosity(absl.logging.FATAL)
+    before = sys.unraisablehook
+
+    def hook(unraisable):
+        # Tensorstore reports its other writes to an event loop that the first failure has closed.
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = hook
+
+
 def entry_point(main, prog):
     """Runs `main(arguments)`: what the user got wrong is one line on stderr and exit code 2."""
     # What JAX compiles is kept, so that the second call of a command starts in seconds.
@@ -89,6 +104,7 @@ def entry_point(main, prog):
     warnings.showwarning = lambda message, *where, **more: print(
         f"{prog}: {message}", file=sys.stderr
     )
+    _silence_threads()
     try:
         main(sys.argv[1:])
     except (ValueError, OSError) as error:

@@ -18,6 +18,20 @@ def written_whole(path):
         beside.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def writing_to(run):
+    """Names a run, and what can be done, where a file of it cannot be written in the block."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # has its sentence
+            raise
+        raise OSError(
+            f"the run {run} cannot be written to ({error.strerror}); what it holds is as it was: "
+            "make room or choose another --run"
+        ) from error
+
+
 def write_text(path, content):
     """Writes a text file whole or not at all."""
     with written_whole(path) as beside:

@@ -1,4 +1,6 @@
-"""python -m tests.eight_devices FILE.npz: pictures drawn on 1, 2 and 8 of eight simulated devices.
+"""python -m tests.eight_devices FILE.npz: what one, two and eight simulated devices make.
+
+Pictures by 1, 2 and 8 of them, and a step of training by one and by all.
 
 A program of its own, for a process has as many devices as it was started with.
 """
@@ -8,24 +10,38 @@ import sys
 
 import jax
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from glide_jax import Pipeline
+from glide_jax.training.tasks import Diffusion
 from tests import tiny
+from tests.one_step import one_step
 
 COUNTS = (1, 2, 8)
 # A run of two or three steps is nearly the first step's x_0, which is x_T's rounding magnified by
 # 1 / sqrt(alphas_cumprod), 20,000: two levels now and then. From five on later steps mend it.
 STEPS = 5
 # The tiny model has the same parameters at half the side.
-UNET = dataclasses.replace(tiny.MODEL.unet, image_size=16, attention_resolutions=(4,))
+UNET = dataclasses.replace(tiny.MODEL.unet, image_size=16, attention_resolutions=())
 MODEL = dataclasses.replace(tiny.MODEL, unet=UNET)
 PROMPTS = ["a red circle", "two small green stars"]
 GUIDED = {"ddim": {"sampler": "ddim", "eta": 1.0}, "dpmpp": {"sampler": "dpmpp"}}
 
 
+def train(params, tokenizer):
+    """A step's loss, gradient and parameters after it, the trees as vectors, by what made them."""
+    (batch,) = tiny.batches(0, 1, tokenizer, size=16)
+    for count in (1, 8):
+        made = one_step(Diffusion(tiny.RECIPE), batch, params, mapped=count == 8)
+        yield f"{count}, loss", made.means["loss"]
+        yield f"{count}, gradient", ravel_pytree(made.gradient)[0]
+        yield f"{count}, params", ravel_pytree(made.state.params)[0]
+
+
 def main(path):
-    """Draws with every number of devices, and saves the pictures by what drew them."""
-    params, tokenizer, images = tiny.random_params(), tiny.tokenizer(), {}
+    """Draws and trains, and saves what comes of it by its name."""
+    params, tokenizer = tiny.random_params(), tiny.tokenizer()
+    images = dict(train(params, tokenizer))
     for count in COUNTS:
         pipeline = Pipeline(MODEL, params, tokenizer, devices=jax.devices()[:count])
 

@@ -15,23 +15,40 @@ import subprocess
 import sys
 import time
 
+from tests import pictures
+
 ROOT = pathlib.Path(__file__).parents[1]
+# The tiny recipe made tinier, so that starting takes most of the time.
 OPTIONS = (
-    *("--steps", "12", "--log-every", "3", "--sample-every", "6"),
+    *("--model.unet.image-size", "8", "--model.unet.channel-mult", "1", "--data.source", "folder"),
+    *("--steps", "12", "--batch-size", "4", "--log-every", "3", "--sample-every", "12"),
     *("--checkpoint-every", "2", "--keep-every", "4"),
 )
 
 
-def start(run):
-    """The training in the folder `run`, as a process."""
-    command = [sys.executable, "train.py", "configs/tiny.py", "--run", str(run), *OPTIONS]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment())
+def start(run, *options, data=None, devices=2, **settings):
+    """The training in the folder `run`, on pictures in one beside it or in `data`, as a process."""
+    if data is None:
+        data = run.parent / "pictures"
+        if not data.exists():
+            data.mkdir(parents=True)
+            pictures.fill(data, 20)
+    recipe = ("configs/tiny.py", "--run", str(run), "--data.path", str(data), *OPTIONS, *options)
+    return subprocess.Popen(
+        [sys.executable, "train.py", *recipe],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(devices),
+        **settings,
+    )
 
 
-def environment():
-    """Quick to compile, and compiled once."""
+def environment(devices):
+    """So many devices, quick to compile for, and that once."""
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
-    flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+    count = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"{count} --xla_backend_optimization_level=0"
     return os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": cache,
@@ -40,57 +57,72 @@ def environment():
     }
 
 
-def finish(run):
+def finish(run, *options):
     """Runs a training to its end: the seconds it took, and its weights as bytes."""
     since = time.perf_counter()
-    process = start(run)
+    process = start(run, *options)
     _, errors = process.communicate()
     if process.returncode:
         raise RuntimeError(errors)
     return time.perf_counter() - since, (run / "params.safetensors").read_bytes()
 
 
+def wait_for(condition, process):
+    """Returns once a condition of a process at work holds; fails where the process ends before."""
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.001)
+
+
+def is_saving(run):
+    """Whether a checkpoint is half-written, by a process at work or one that was killed."""
+    return any("tmp" in path.name for path in (run / "checkpoints").glob("*"))
+
+
 def wait_for_a_save(run, process):
-    """Returns once a checkpoint is being written, or the process has ended."""
-    while process.poll() is None:
-        if any("tmp" in path.name for path in (run / "checkpoints").glob("*")):
-            return
-        time.sleep(0.0005)
+    """Returns once a checkpoint begins to be written, or the process has ended."""
+    # What an earlier kill left is removed before.
+    for wanted in (False, True):
+        while is_saving(run) != wanted and process.poll() is None:
+            time.sleep(0.002)
 
 
-def kill(run, seconds, in_a_save):
-    """Starts a training and kills it; whether it was killed before its end."""
+def kill(run, seconds, saves=0):
+    """Starts a training and kills it after so many seconds, counted from its `saves`-th save on.
+
+    Returns whether it was killed before its end, and whether inside a save.
+    """
     process = start(run)
-    if in_a_save:
+    for _ in range(saves):
         wait_for_a_save(run, process)
-        time.sleep(min(seconds, 0.02))
-    else:
-        time.sleep(seconds)
+    time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    return process.returncode == -signal.SIGKILL
+    return process.returncode == -signal.SIGKILL, is_saving(run)
 
 
 def main(folder, number, seed=0):
-    """Kills so many times; the number of trainings that then ended as the undisturbed one did.
+    """Kills so many times, and prints how often, and how many trainings then ended the same.
 
     Raises a RuntimeError for a training that fails or ends otherwise.
     """
     folder, rng = pathlib.Path(folder), random.Random(seed)
     finish(folder / "first")  # compiles
     seconds, expected = finish(folder / "reference")
-    kills = ends = 0
+    kills = inside = ends = 0
     run = folder / "killed"
     while kills < number:
-        for _ in range(rng.randint(1, 5)):
-            in_a_save = bool(kills % 2)
-            kills += kill(run, rng.uniform(0, seconds), in_a_save)
+        for _ in range(rng.randint(1, 7)):
+            aims_at_a_save = kills % 2
+            moment = rng.uniform(0, 0.02 if aims_at_a_save else seconds)
+            was_killed, in_a_save = kill(run, moment, rng.randint(1, 4) if aims_at_a_save else 0)
+            kills += was_killed
+            inside += was_killed and in_a_save
         if finish(run)[1] != expected:
             raise RuntimeError(f"after {kills} kills {run} ended with other weights")
         shutil.rmtree(run)
         ends += 1
-        print(f"{kills} kills, {ends} trainings with the same weights", flush=True)
-    return ends
+        print(f"{kills} kills, {inside} in a save; {ends} trainings ended the same", flush=True)
 
 
 if __name__ == "__main__":

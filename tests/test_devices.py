@@ -1,4 +1,4 @@
-"""The same pictures on any number of devices, which share the work and compile it once."""
+"""The same pictures and steps on any number of devices, which share the work, compiled once."""
 
 import os
 import pathlib
@@ -12,6 +12,7 @@ import pytest
 from glide_jax import Pipeline, pipeline
 from tests import tiny
 from tests.eight_devices import COUNTS, GUIDED
+from tests.one_step import distance
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
@@ -48,6 +49,11 @@ def test_other_samplers_guided_give_the_same_pictures_on_eight_devices(drawn, na
     expected = drawn[f"1, {name}"]
     assert expected.std() > 0 and levels_apart(expected[:1], expected[1:2]) > 1
     assert levels_apart(drawn[f"8, {name}"], expected) <= 1
+
+
+@pytest.mark.parametrize("name", ["loss", "gradient", "params"])
+def test_eight_devices_make_the_step_of_one(drawn, name):
+    assert distance(drawn[f"8, {name}"], drawn[f"1, {name}"]) < 1e-5
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
 """Trainings that are killed or asked to stop: the same command goes on to the same end."""
 
+import resource
 import signal
-import time
+from pathlib import Path
 
 import pytest
 
 from glide_jax.training.log import read_metrics
-from tests import kills
+from tests import kills, pictures
 
 
 @pytest.fixture(scope="module")
@@ -20,17 +21,11 @@ def losses_of(run):
     return [(r["step"], r["loss"]) for r in read_metrics(run / "metrics.jsonl") if "loss" in r]
 
 
-def wait_for(condition, process):
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.001)
-
-
 def test_killed_in_a_save_and_after_it_a_training_ends_the_same(tmp_path, reference):
     run = tmp_path / "run"
-    assert kills.kill(run, 0.003, in_a_save=True)
+    assert kills.kill(run, 0.003, saves=1) == (True, True)
     process = kills.start(run)
-    wait_for(lambda: (run / "checkpoints" / "6").exists(), process)
+    kills.wait_for(lambda: (run / "checkpoints" / "6").exists(), process)
     process.kill()
     process.communicate()
     assert kills.finish(run)[1] == reference[0]
@@ -46,7 +41,7 @@ def test_killed_in_a_save_and_after_it_a_training_ends_the_same(tmp_path, refere
 def test_a_training_that_is_asked_to_stop_saves_first(tmp_path, reference, number):
     run = tmp_path / "run"
     process = kills.start(run)
-    wait_for(lambda: (run / "checkpoints" / "2").exists(), process)
+    kills.wait_for(lambda: (run / "checkpoints" / "2").exists(), process)
     process.send_signal(number)
     _, errors = process.communicate()
     assert process.returncode == 128 + number
@@ -55,3 +50,40 @@ def test_a_training_that_is_asked_to_stop_saves_first(tmp_path, reference, numbe
     step = int(last.split("step ")[1].split(";")[0])
     assert (run / "checkpoints" / str(step)).exists() and "Traceback" not in errors
     assert kills.finish(run)[1] == reference[0]
+
+
+def said(errors):
+    """What a training said beside its progress, line by line."""
+    lines = (line.split("\r")[-1] for line in errors.splitlines())
+    return [line for line in lines if line and not line.startswith("tiny: ")]
+
+
+def only_small_files():
+    """Lets a process write no file of a checkpoint's size, as a full disk does."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (800_000, 800_000))
+
+
+def test_a_disk_that_is_full_at_the_first_checkpoint_is_one_sentence(tmp_path, reference):
+    run = tmp_path / "run"
+    process = kills.start(run, preexec_fn=only_small_files)
+    errors = process.communicate()[1]
+    assert process.returncode == 2
+    (sentence,) = said(errors)
+    assert sentence == (
+        f"train.py: a checkpoint could not be written to {run / 'checkpoints'} (File too large); "
+        "older ones are as they were: make room or choose another --run"
+    )
+    # Once there is room the same command begins, and ends, as if nothing had been.
+    assert kills.finish(run)[1] == reference[0]
+
+
+@pytest.mark.parametrize("run", ["{file}/run", "/proc/run"])
+def test_a_run_that_cannot_be_written_is_one_sentence(tmp_path, run):
+    (tmp_path / "file").write_text("")
+    run = Path(run.format(file=tmp_path / "file"))
+    process = kills.start(run, data=pictures.fill(tmp_path, 2))
+    errors = process.communicate()[1]
+    assert process.returncode == 2
+    (sentence,) = said(errors)
+    assert sentence.startswith(f"train.py: the run {run} cannot be written to (")
+    assert sentence.endswith("choose another --run")

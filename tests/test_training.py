@@ -24,6 +24,7 @@ from glide_jax.training.optimizer import (
 from glide_jax.training.step import Mean, ema_decay_at, init_state, make_step
 from glide_jax.training.tasks import Diffusion, Seen
 from tests import tiny
+from tests.one_step import distance, one_step
 
 NO_KEY = jax.random.key(0)
 
@@ -310,28 +311,6 @@ def test_dropout_differs_from_device_to_device_and_step_to_step(batch, params):
     assert first == loss(params, rows, key)
     assert first != loss(params, rows + 4, key)
     assert first != loss(params, rows, jax.random.key(1))
-
-
-def one_step(task, batch, params, *, mapped, accumulate=1):
-    """The state after a step of SGD, the gradient (its momentum at first), and the means."""
-    optimizer = optax.sgd(0.1, momentum=0.9)
-    axis_name = parallel.AXIS if mapped else None
-    step = make_step(task, optimizer, accumulate=accumulate, axis_name=axis_name)
-    state = init_state(params, optimizer, (0.9,), timestep_stats=task.init_stats())
-    if mapped:
-        step, batch = parallel.pmap_step(step), parallel.split_batch(batch)
-        state = parallel.replicate(state)
-    else:
-        step = jax.jit(step)
-    state, metrics = step(state, batch, jax.random.key(2))
-    means = {name: mean.total / mean.count for name, mean in metrics.items()}
-    return jax.device_get(state), jax.device_get(state.opt_state[0].trace), means
-
-
-def distance(one, other):
-    """The norm of the difference of two trees, relative to that of the second."""
-    difference = jax.tree.map(lambda a, b: a - b, one, other)
-    return float(optax.tree.norm(difference) / optax.tree.norm(other))
 
 
 def test_devices_and_parts_together_make_the_step_of_one(batch, params):

@@ -21,9 +21,9 @@ def tokenizer():
     return text.train(data.captions(SOURCE, 500), MODEL.text)
 
 
-def batches(start, stop, tokenizer):
-    """Batches of four, as the trainer gives them to a step."""
-    drawn = list(data.batches(RECIPE.data, SOURCE, start, stop, 4, SIDE, tokenizer))
+def batches(start, stop, tokenizer, size=4):
+    """Batches of four or another number, as the trainer gives them to a step."""
+    drawn = list(data.batches(RECIPE.data, SOURCE, start, stop, size, SIDE, tokenizer))
     return [{name: batch[name] for name in batch.keys() - {"replaced"}} for batch in drawn]
 
 

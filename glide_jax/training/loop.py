@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from glide_jax import checkpoint, config, model_folder, parallel
 from glide_jax.data import pipeline as data
+from glide_jax.files import writing_to
 from glide_jax.training import runs
 from glide_jax.training.log import Window
 from glide_jax.training.optimizer import make_optimizer, nonfinite_steps, trained_parameters
@@ -26,7 +27,7 @@ def train(recipe: config.Recipe, run):
         ValueError: the folder holds something else or a run of another recipe, or the recipe
             cannot be carried out on this machine's devices; nothing has been written then. Or a
             loss is not finite: the checkpoints are from before.
-        OSError: a checkpoint cannot be written; the older ones are as they were.
+        OSError: the run cannot be written to; its older checkpoints are as they were.
         Stopped: Ctrl-C or SIGTERM asked for it; the run has saved and can go on.
     """
     run = epath.Path(run)
@@ -75,7 +76,8 @@ def train(recipe: config.Recipe, run):
             state = run_steps(recipe, step, state, step_key, stream, report, requests)
     if parallel.is_lead():
         ema_params = state.ema_params[str(recipe.optim.ema_decays[0])]
-        model_folder.save_model(run, recipe.model, tokenizer, ema_params)
+        with writing_to(run):
+            model_folder.save_model(run, recipe.model, tokenizer, ema_params)
     parallel.wait_for_all("the end")
 
 
@@ -111,7 +113,8 @@ def run_steps(recipe, step, state, key, stream, report, requests):
             done += 1
             bar.update()
             asked = requests.asked_at(done)
-            report.after_step(done, state, window, bar, is_stopping=asked is not None)
+            with writing_to(report.run):
+                report.after_step(done, state, window, bar, is_stopping=asked is not None)
             if asked:
                 raise Stopped(done, asked)
     return state

@@ -4,6 +4,7 @@ import dataclasses
 
 from glide_jax import checkpoint, config, model_folder, parallel
 from glide_jax.data import pipeline as data
+from glide_jax.files import writing_to
 from glide_jax.text import tokenizer as text
 
 TOKENIZER_CAPTIONS = 20_000
@@ -72,10 +73,12 @@ def prepare(recipe: config.Recipe, run, source, tokenizer=None):
         source: of the examples.
         tokenizer: of a new run; by default one is trained on the data's captions.
 
-    Raises a ValueError for a folder that holds something else or a run of another recipe.
+    Raises a ValueError for a folder that holds something else or a run of another recipe, and an
+    OSError for one that cannot be written to.
     """
     if parallel.is_lead():
-        _prepare(recipe, run, source, tokenizer)
+        with writing_to(run):
+            _prepare(recipe, run, source, tokenizer)
     parallel.wait_for_all("the run's folder")
     return model_folder.load_description(run)[1]
 
