@@ -23,9 +23,8 @@ def train(recipe: config.Recipe, run):
     At the end the folder is a model folder with the moving average of the weights.
 
     Raises:
-        ValueError: the folder holds something else or a run of another recipe, or the recipe
-            cannot be carried out on this machine; nothing has been written then. Or a
-            loss is not finite: the checkpoints are from before.
+        ValueError: the folder holds another recipe's run or something else, or this machine cannot
+            carry the recipe out: nothing is written then. Or a loss is not finite.
         OSError: a checkpoint cannot be written; the older ones are as they were.
         Stopped: Ctrl-C or SIGTERM asked for it; the run has saved and can go on.
     """
