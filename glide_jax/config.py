@@ -252,6 +252,8 @@ class Recipe:
     """Checkpoints of steps that this divides stay, too."""
     keep_best: Literal["loss", "eval_loss", "caption_gap"] | None = None
     """The checkpoint that is best by this stays, too: the least loss, the largest gap."""
+    loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Where metrics and sample grids go beside the run's own files; each takes its extra."""
     init_from: str | None = None
     """A model to start from: a shipped model's name, a model folder or a run. The recipe's model
     is then that one; only its dropout can be another."""
@@ -259,6 +261,12 @@ class Recipe:
     def __post_init__(self):
         _at_least(
             self, 1, "batch_size", "steps", "log_every", "checkpoint_every", "sample_every", "keep"
+        )
+        _require(
+            len(set(self.loggers)) == len(self.loggers),
+            "Recipe.loggers",
+            self.loggers,
+            "each of them once",
         )
         if self.keep_every is not None:
             _at_least(self, 1, "keep_every")

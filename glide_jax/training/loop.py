@@ -9,7 +9,7 @@ from tqdm import tqdm
 from glide_jax import checkpoint, config, model_folder, parallel
 from glide_jax.data import pipeline as data
 from glide_jax.files import writing_to
-from glide_jax.training import runs
+from glide_jax.training import loggers, runs
 from glide_jax.training.log import Window
 from glide_jax.training.optimizer import make_optimizer, nonfinite_steps, trained_parameters
 from glide_jax.training.report import Report
@@ -24,13 +24,13 @@ def train(recipe: config.Recipe, run):
     At the end the folder is a model folder with the moving average of the weights.
 
     Raises:
-        ValueError: the folder holds something else or a run of another recipe, or the recipe
-            cannot be carried out on this machine's devices; nothing has been written then. Or a
-            loss is not finite: the checkpoints are from before.
+        ValueError: the folder holds another recipe's run or something else, or this machine cannot
+            carry the recipe out: nothing is written then. Or a loss is not finite.
         OSError: the run cannot be written to; its older checkpoints are as they were.
         Stopped: Ctrl-C or SIGTERM asked for it; the run has saved and can go on.
     """
     run = epath.Path(run)
+    loggers.check(recipe.loggers)
     recipe, parent = runs.adopt_model(recipe, run)
     task = Diffusion(recipe, parallel.default_dtype(recipe.dtype))
     source = data.open_source(recipe.data, recipe.model.unet.image_size)
@@ -71,7 +71,7 @@ def train(recipe: config.Recipe, run):
             tokenizer,
             *parallel.place(),
         )
-        with contextlib.closing(stream):
+        with contextlib.closing(stream), contextlib.closing(report):
             step = parallel.pmap_step(step)
             state = run_steps(recipe, step, state, step_key, stream, report, requests)
     if parallel.is_lead():

@@ -9,6 +9,7 @@ from glide_jax.data import pipeline as data
 from glide_jax.images import enlarge, make_grid, save_png
 from glide_jax.pipeline import Pipeline
 from glide_jax.training.log import MetricsLog
+from glide_jax.training.loggers import open_loggers
 from glide_jax.training.optimizer import make_learning_rate
 
 GRID_CAPTIONS = 16
@@ -42,6 +43,7 @@ class Report:
         self.learning_rate = make_learning_rate(recipe)
         start = checkpoints.latest_step() or 0
         self.log = MetricsLog(run / "metrics.jsonl", start) if parallel.is_lead() else None
+        self.loggers = open_loggers(recipe, run, start) if parallel.is_lead() else []
 
     def after_step(self, done, state, window, bar, is_stopping):
         """Logs, evaluates, draws and saves what is due after `done` steps; at the end all is.
@@ -80,6 +82,8 @@ class Report:
     def _write(self, done, row):
         if self.log is not None:
             self.log.write(done, row)
+        for logger in self.loggers:
+            logger.write(done, row)
 
     def _ema_params(self, state):
         decay = self.recipe.optim.ema_decays[0]
@@ -92,4 +96,12 @@ class Report:
         folder = self.run / "samples"
         folder.mkdir(parents=True, exist_ok=True)
         settings = {"prompts": self.captions, "step": done} | GRID_SETTINGS
-        save_png(folder / f"{done:08d}.png", enlarge(make_grid(images), 512), settings)
+        grid = enlarge(make_grid(images), 512)
+        save_png(folder / f"{done:08d}.png", grid, settings)
+        for logger in self.loggers:
+            logger.draw(done, grid)
+
+    def close(self):
+        """Ends the records of the loggers."""
+        for logger in self.loggers:
+            logger.close()
