@@ -3,9 +3,9 @@
     XLA_FLAGS=--xla_force_host_platform_device_count=2 python train.py configs/shapes32.py
 
 Two CPU cores, as two devices: 27 images a second, so an hour and a half. Expect a loss near 0.015
-and a noise error near 0.011 (measured over steps 3,300 to 3,600 of the shipped model's first stretch,
-which differs a little and was gone on with: see its README). A tenth of the captions is emptied rather than GLIDE's fifth, for
-a run as short as this one sees few captions.
+and a noise error near 0.011 (measured over steps 3,300 to 3,600 of the shipped model's first
+stretch, which differs a little and was gone on with: see its README). A tenth of the captions is
+emptied rather than GLIDE's fifth, for a run as short as this one sees few captions.
 """
 
 from glide_jax.config import Diffusion, Optim, Recipe, TextEncoder, UNet
