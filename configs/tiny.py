@@ -16,11 +16,12 @@ def get_config():
         model=Diffusion(
             unet=UNet(
                 image_size=32,
-                model_channels=32,
+                model_channels=16,
                 channel_mult=(1, 1),
                 num_res_blocks=1,
                 attention_resolutions=(),
                 head_channels=16,
+                norm_groups=8,
                 dropout=0.0,
             ),
             text=TextEncoder(context=24, vocab_size=400, width=32, layers=1, heads=2),
@@ -30,5 +31,5 @@ def get_config():
         steps=40,
         log_every=5,
         checkpoint_every=20,
-        sample_every=20,
+        sample_every=40,
     )

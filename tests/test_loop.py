@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -12,6 +13,8 @@ from glide_jax.checkpoint import Checkpoints, load_model
 from glide_jax.data import pipeline as data
 from glide_jax.training import loop
 from glide_jax.training.log import read_metrics
+from glide_jax.training.step import Mean
+from glide_jax.training.tasks import Diffusion
 from tests import tiny
 
 SHORT = dataclasses.replace(
@@ -121,3 +124,44 @@ def test_pictures_smaller_than_the_data_has_are_refused_before_anything_is_writt
     with pytest.raises(ValueError, match="UNet.image_size is 16; shapes are drawn at 32 or more"):
         loop.train(dataclasses.replace(SHORT, model=model), tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def poison(monkeypatch, *steps):
+    """Makes the loss of these steps, the first of which is 1, not a number."""
+    batches, loss = data.batches, Diffusion.loss
+
+    def poisoned(*arguments):
+        first = arguments[2] + 1
+        for step, batch in enumerate(batches(*arguments), first):
+            value = np.nan if step in steps else 0
+            yield batch | {"poison": np.full(len(batch["row"]), value, np.float32)}
+
+    def with_poison(task, params, batch, *more):
+        value, seen = loss(task, params, batch, *more)
+        amount = jnp.sum(batch["poison"])
+        seen.metrics["loss"] = Mean(seen.metrics["loss"].total + amount, seen.metrics["loss"].count)
+        return value + amount, seen
+
+    monkeypatch.setattr(data, "batches", poisoned)
+    monkeypatch.setattr(Diffusion, "loss", with_poison)
+
+
+def test_a_loss_that_is_not_finite_once_too_often_stops_the_run_at_its_step(tmp_path, monkeypatch):
+    def tolerating(number):
+        optim = dataclasses.replace(SHORT.optim, skip_nonfinite=number)
+        return dataclasses.replace(SHORT, optim=optim)
+
+    poison(monkeypatch, 3, 5)
+    with pytest.raises(ValueError, match="not finite at step 5, .*--optim.skip-nonfinite N"):
+        loop.train(tolerating(1), tmp_path)
+    rows = [row for row in read_metrics(tmp_path / "metrics.jsonl") if "loss" in row]
+    assert [(row["step"], row["nonfinite"]) for row in rows] == [(2, 0), (4, 1)]
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert checkpoints.steps() == [2, 4]
+        ema_params = checkpoints.restore_ema(SHORT.model, 0.99, 4)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(ema_params))
+    assert not (tmp_path / "params.safetensors").exists()
+    # The same command, allowed one more, goes on from there and has not forgotten the first.
+    loop.train(tolerating(2), tmp_path)
+    assert read_metrics(tmp_path / "metrics.jsonl")[-2]["nonfinite"] == 2
+    assert (tmp_path / "params.safetensors").exists()

@@ -188,6 +188,16 @@ def test_only_matrices_decay_and_gradients_are_clipped():
     assert np.abs(updates["kernel"] + 0.05).max() < 0.01
 
 
+def test_matrices_that_are_named_do_not_decay():
+    optim = Optim(learning_rate=0.1, warmup_steps=0, weight_decay=0.5, no_weight_decay=("text/*",))
+    optimizer = make_optimizer(Recipe("x", optim=optim, steps=10))
+    params = {"text": {"table": jnp.ones((2, 2))}, "unet": {"kernel": jnp.ones((2, 2))}}
+    grads = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    np.testing.assert_array_equal(updates["text"]["table"], 0)
+    np.testing.assert_allclose(updates["unet"]["kernel"], -0.05, rtol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def task():
     return Diffusion(tiny.RECIPE)
