@@ -1,6 +1,11 @@
 """A model of one's own, from a model that is there and a folder of captioned pictures.
 
-python train.py configs/finetune.py --data.path DIR
+    python train.py configs/finetune.py --data.path DIR
+
+From the shipped model, 1,500 steps of 8 pictures of 32 pixels take 17 minutes of two CPU cores and
+2.6 GiB; twelve photographs it then knows by heart (docs/finetuning.md has them, at a learning rate of
+1e-3). With captions in words that the parent knows, --optim.freeze text_encoder leaves its reading as
+it is. Larger parents take more: start with a few steps and look.
 """
 
 from glide_jax.config import Data, Optim, Recipe
@@ -19,6 +24,7 @@ def get_config():
             final_fraction=0.02,
             ema_decays=(0.99,),
         ),
+        loss_weighting="min_snr",
         caption_dropout=0.1,
         batch_size=8,
         steps=1500,
