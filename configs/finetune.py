@@ -3,9 +3,9 @@
     python train.py configs/finetune.py --data.path DIR
 
 From the shipped model, 1,500 steps of 8 pictures of 32 pixels take 17 minutes of two CPU cores and
-2.6 GiB; twelve photographs it then knows by heart (docs/finetuning.md has them, at a learning rate of
-1e-3). With captions in words that the parent knows, --optim.freeze text_encoder leaves its reading as
-it is. Larger parents take more: start with a few steps and look.
+2.6 GiB; twelve photographs it then knows by heart (docs/finetuning.md has them, at a learning rate
+of 1e-3). With captions in words that the parent knows, --optim.freeze text_encoder leaves its
+reading as it is. Larger parents take more: start with a few steps and look.
 """
 
 from glide_jax.config import Data, Optim, Recipe

@@ -2,10 +2,10 @@
 
     python train.py configs/folder.py --data.path DIR
 
-31 million parameters; for a GPU. What it comes to there has not been measured. On a CPU a step of 32
-pictures (made up, JPEGs of 256 pixels) took 83 seconds of one core's time, and the training 10.8 GiB
-at its peak: it starts there, but it does not get anywhere. `--optim.accumulate` saves memory. How
-many steps a data set takes has not been measured either; the sample grids show it.
+31 million parameters; for a GPU. What it comes to there has not been measured. On a CPU a step of
+32 pictures (made up, JPEGs of 256 pixels) took 83 seconds of one core's time, and the training
+10.8 GiB at its peak: it starts there, but it does not get anywhere. `--optim.accumulate` saves
+memory. How many steps a data set takes has not been measured either; the sample grids show it.
 """
 
 from glide_jax.config import Data, Diffusion, Optim, Recipe, TextEncoder, UNet

@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # The tiny recipe made tinier, so that starting takes most of the time.
 OPTIONS = (
     *("--model.unet.image-size", "8", "--model.unet.channel-mult", "1", "--data.source", "folder"),
-    *("--steps", "12", "--batch-size", "4", "--log-every", "3", "--sample-every", "12"),
+    *("--steps", "12", "--batch-size", "4", "--log-every", "2", "--sample-every", "12"),
     *("--checkpoint-every", "2", "--keep-every", "4"),
 )
 

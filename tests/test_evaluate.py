@@ -121,7 +121,8 @@ def test_evaluate_writes_rows_that_name_their_model(tiny_folder, tmp_path, capsy
     assert all(row["caption_accuracy"]["n"] == 3 and row["versions"]["jax"] for row in rows)
     assert "| test, shuffled | 3 | ancestral | 2 |" in capsys.readouterr().out
     assert read_settings(out / "wrong-test.png")["model_hash"] == own
-    assert Image.open(out / "wrong-test.png").width > 400
+    with Image.open(out / "wrong-test.png") as sheet:
+        assert sheet.width > 400
 
 
 def test_a_sweep_measures_each_cell(tiny_folder, tmp_path):

@@ -1,5 +1,6 @@
 """Trainings that are killed or asked to stop: the same command goes on to the same end."""
 
+import contextlib
 import random
 import resource
 import signal
@@ -57,14 +58,21 @@ def said(errors):
     return [line for line in lines if line and not line.startswith("tiny: ")]
 
 
+@contextlib.contextmanager
 def only_small_files():
-    """Lets a process write no file of a checkpoint's size, as a full disk does."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (800_000, 800_000))
+    """Lets processes that start in it write no file of a checkpoint's size, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_disk_that_is_full_at_the_first_checkpoint_is_one_sentence(tmp_path, reference):
     run = tmp_path / "run"
-    process = kills.start(run, preexec_fn=only_small_files)
+    with only_small_files():
+        process = kills.start(run)
     errors = process.communicate()[1]
     assert process.returncode == 2
     (sentence,) = said(errors)
