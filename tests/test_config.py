@@ -53,7 +53,7 @@ def test_a_value_of_the_wrong_kind_is_named(values, message):
         (lambda: UNet(head_channels=40), "UNet.head_channels is 40; allowed: divisors of 384"),
         (
             lambda: UNet(channel_mult=(2, 3), model_channels=32, attention_resolutions=()),
-            "UNet.head_channels is 64; allowed: divisors of 96, the width at 32 pixels",
+            "UNet.head_channels is 64; allowed: divisors of 96, the width at side 32",
         ),
         (lambda: UNet(low_res_size=-3), "UNet.low_res_size is -3; allowed: 1 or more"),
         (lambda: UNet(dropout=1.0), "UNet.dropout is 1.0"),

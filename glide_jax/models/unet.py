@@ -22,6 +22,16 @@ def double(x):
     return einops.repeat(x, "b h w c -> b (h i) (w j) c", i=2, j=2)
 
 
+def to_patches(x, patch):
+    """Blocks of pixels as channels: [B, H, W, C] to [B, H/patch, W/patch, patch * patch * C]."""
+    return einops.rearrange(x, "b (h i) (w j) c -> b h w (i j c)", i=patch, j=patch)
+
+
+def from_patches(x, patch):
+    """What `to_patches` was given."""
+    return einops.rearrange(x, "b h w (i j c) -> b (h i) (w j) c", i=patch, j=patch)
+
+
 def unchanged(x):
     """No resampling."""
     return x
@@ -119,7 +129,7 @@ class UNet(nn.Module):
         self.middle_block = [block(widths[-1]), attention(widths[-1]), block(widths[-1])]
         self.output_blocks = outputs
         self.out_norm = GroupNorm(c.norm_groups)
-        self.out_conv = Conv3x3(6, dtype=self.dtype, kernel_init=zeros)
+        self.out_conv = Conv3x3(6 * c.patch**2, dtype=self.dtype, kernel_init=zeros)
 
     def encode(self, text):
         """The caption's keys and values for each attention layer, in the order of their use."""
@@ -151,7 +161,7 @@ class UNet(nn.Module):
                     h = layer(h)
             return h
 
-        h, skips = x.astype(self.dtype), []
+        h, skips = to_patches(x, self.config.patch).astype(self.dtype), []
         for block in self.input_blocks:
             h = run(block, h)
             skips.append(h)
@@ -159,7 +169,7 @@ class UNet(nn.Module):
         for block in self.output_blocks:
             h = run(block, jnp.concatenate([h, skips.pop()], axis=-1))
         h = nn.silu(self.out_norm(h)).astype(self.dtype)
-        return self.out_conv(h).astype(jnp.float32)
+        return from_patches(self.out_conv(h), self.config.patch).astype(jnp.float32)
 
 
 def input_channels(x, image_size, inpaint_image=None, inpaint_mask=None, low_res=None):
