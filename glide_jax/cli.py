@@ -1,6 +1,7 @@
 """What the command lines share: parsing by tyro, and errors as one line with exit code 2."""
 
 import contextlib
+import dataclasses
 import io
 import os
 import sys
@@ -23,6 +24,11 @@ class Sampling:
     """A shipped model's name, a model folder or a training run."""
     guidance_scale: float = 3.0
     """1 is the model's own distribution; more follows the caption closer, 0 ignores it."""
+    guidance_interval: tuple[int, int] | None = None
+    """The lowest and the highest timestep, of 0 to 999, at which guidance leads; all by default.
+    At others a step takes half of the time."""
+    dynamic_threshold: float | None = None
+    """Scales predictions by what this fraction of a picture's values lie within (say 0.995)."""
     negative_prompt: str = ""
     """What guidance leads away from."""
     sampler: Literal["ancestral", "ddim", "dpmpp"] = "ancestral"
@@ -38,8 +44,8 @@ class Sampling:
 
     def settings(self):
         """The arguments of `Pipeline.text_to_image` by name."""
-        given = ("guidance_scale", "negative_prompt", "sampler", "steps", "eta", "batch_size")
-        return {name: getattr(self, name) for name in given}
+        given = [field.name for field in dataclasses.fields(Sampling)]
+        return {name: getattr(self, name) for name in given if name not in ("model", "dtype")}
 
 
 def parse(kind, args, prog, description, default=None):

@@ -1,7 +1,7 @@
 """Captions in, pictures out: a model loaded once, and sampled as often as one likes."""
 
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import jax
@@ -13,6 +13,7 @@ from glide_jax.diffusion import samplers, steppers
 from glide_jax.diffusion.guidance import classifier_free
 from glide_jax.diffusion.respacing import log_snr_timesteps, spaced_timesteps
 from glide_jax.diffusion.schedule import make_schedule, respace
+from glide_jax.diffusion.thresholding import dynamic_threshold
 from glide_jax.diffusion.trajectory import reverse_trajectory, steps_between
 from glide_jax.images import to_uint8
 from glide_jax.models import text2im
@@ -53,6 +54,8 @@ class Pipeline:
         *,
         num=1,
         guidance_scale=3.0,
+        guidance_interval=None,
+        dynamic_threshold=None,
         negative_prompt="",
         sampler="ancestral",
         steps=100,
@@ -69,6 +72,11 @@ class Pipeline:
             seed: an int, or one for each prompt.
             guidance_scale: 1 is the model's own distribution, more follows the caption closer,
                 0 ignores it (classifier-free guidance, GLIDE §2.3).
+            guidance_interval: (low, high), the timesteps, of 0 to T - 1 and inclusive, at which
+                guidance leads; at others the captioned branch is computed alone. By default all
+                (Kynkäänniemi et al. 2024, arXiv 2404.07724).
+            dynamic_threshold: the fraction of a picture's values, above 0 and up to 1, that
+                predictions are scaled by, rather than clipped (Imagen, arXiv 2205.11487, §2.3).
             negative_prompt: what guidance leads away from; "" is GLIDE's.
             sampler: "ancestral" (as GLIDE's base model was published), "ddim" or "dpmpp"
                 (DPM-Solver++ 2M, steps even in log-SNR).
@@ -86,7 +94,7 @@ class Pipeline:
         if isinstance(prompts, str):
             raise ValueError(f"prompts is the string {prompts!r}; it must be a list of strings")
         prompts = list(prompts)
-        settings = Settings(guidance_scale, sampler, eta)
+        settings = Settings(guidance_scale, guidance_interval, dynamic_threshold, sampler, eta)
         _check(prompts, num, settings, seed, batch_size)
         trajectory = self._trajectory(sampler, steps)
         captions, negative = (self.tokenizer.encode(c) for c in (prompts, [negative_prompt]))
@@ -116,16 +124,16 @@ class Pipeline:
 
     def _sample(self, captions, negative, seeds, trajectory, settings, bar):
         """One batch, float [B, H, W, 3] in [-1, 1]; both captions are tokens and mask [B, ctx]."""
-        cond, guided = self._encode(captions), settings.guidance_scale != 1
-        if guided:
-            cond = cond, self._encode(negative)
+        plan = _plan([settings.guides_at(t) for t in trajectory.t])
+        alone = self._encode(captions)
+        pair = (alone, self._encode(negative)) if any(guided for *_, guided in plan) else None
         static = {"model": self.model, "sampler": settings.sampler, "mesh": self.mesh}
         keys, carry = _start(spread(np.uint32(seeds), self.mesh), **static)
-        static |= {"dtype": self.dtype, "guided": guided}
-        scale, eta = np.float32(settings.guidance_scale), settings.traced_eta()
-        for start, stop in _pieces(len(trajectory.t)):
-            piece = steps_between(trajectory, start, stop)
-            carry = _run(carry, self.params, cond, scale, eta, keys, piece, **static)
+        static |= {"dtype": self.dtype}
+        traced = settings.traced()
+        for start, stop, guided in plan:
+            piece, cond = steps_between(trajectory, start, stop), pair if guided else alone
+            carry = _run(carry, self.params, cond, traced, keys, piece, guided=guided, **static)
             jax.block_until_ready(carry)
             bar.update((stop - start) * len(seeds))
         return carry.x
@@ -139,12 +147,32 @@ class Settings(NamedTuple):
     """How a batch is sampled; see `Pipeline.text_to_image`."""
 
     guidance_scale: float
+    guidance_interval: tuple[int, int] | None
+    dynamic_threshold: float | None
     sampler: str
     eta: float
 
-    def traced_eta(self):
-        """DDIM's eta as an array; None draws no noise and compiles to a smaller program."""
-        return np.float32(self.eta) if self.sampler == "ddim" and self.eta else None
+    def guides_at(self, t):
+        """Whether a step at timestep t computes the branch that guidance leads away from."""
+        low, high = self.guidance_interval or (t, t)
+        return bool(self.guidance_scale != 1 and low <= t <= high)
+
+    def traced(self):
+        """The numbers among them as arrays; what is None compiles to a smaller program."""
+        threshold = self.dynamic_threshold
+        return Traced(
+            np.float32(self.guidance_scale),
+            np.float32(self.eta) if self.sampler == "ddim" and self.eta else None,
+            None if threshold is None else np.float32(threshold),
+        )
+
+
+class Traced(NamedTuple):
+    """The numbers of Settings that do not change the program."""
+
+    scale: np.float32
+    eta: np.float32 | None
+    threshold: np.float32 | None
 
 
 @partial(jax.jit, static_argnames=("model", "dtype", "mesh"))
@@ -174,26 +202,38 @@ def _start(seeds, *, model, sampler, mesh):
     static_argnames=("model", "dtype", "sampler", "guided", "mesh"),
     donate_argnames=("carry",),
 )
-def _run(carry, params, cond, scale, eta, keys, trajectory, *, model, dtype, sampler, guided, mesh):
+def _run(carry, params, cond, traced, keys, trajectory, *, model, dtype, sampler, guided, mesh):
     def run(whole, rows):
-        params, scale, eta, trajectory = whole
+        params, traced, trajectory = whole
         carry, cond, keys = rows
         denoise = partial(text2im.denoise, model, params, dtype=dtype)
         if guided:
-            denoise = classifier_free(denoise, scale)
+            denoise = classifier_free(denoise, traced.scale)
 
         def bound(x, t):
             return denoise(x, t, cond)
 
-        return samplers.run_segment(bound, carry, keys, trajectory, _stepper(sampler, eta))[0]
+        x0_fn = None if traced.threshold is None else dynamic_threshold(traced.threshold)
+        hooks, stepper = samplers.Hooks(x0_fn=x0_fn), _stepper(sampler, traced.eta)
+        return samplers.run_segment(bound, carry, keys, trajectory, stepper, hooks)[0]
 
-    return over_rows(run, mesh)((params, scale, eta, trajectory), (carry, cond, keys))
+    return over_rows(run, mesh)((params, traced, trajectory), (carry, cond, keys))
 
 
 def _stepper(sampler, eta=None):
     if sampler == "ddim":
         return steppers.ddim(0.0 if eta is None else eta)
     return {"ancestral": steppers.ancestral, "dpmpp": steppers.dpm_solver_pp_2m}[sampler]()
+
+
+def _plan(guides):
+    """(start, stop, guided) of the pieces of a run whose steps are guided or not, as they say."""
+    plan, start = [], 0
+    for guided, steps in groupby(guides):
+        length = len(list(steps))
+        plan += [(start + first, start + last, guided) for first, last in _pieces(length)]
+        start += length
+    return plan
 
 
 def _pieces(steps):
@@ -221,6 +261,17 @@ def _check(prompts, num, settings, seed, batch_size):
         raise ValueError(f"seed is {high}; seed + num must be at most {2**32}")
     if not np.isfinite(settings.guidance_scale):
         raise ValueError(f"guidance_scale is {settings.guidance_scale}; it must be a finite number")
+    if settings.guidance_interval is not None:
+        low, high = settings.guidance_interval
+        if not 0 <= low <= high:
+            raise ValueError(
+                f"guidance_interval is {low} to {high}; it must be from one timestep, 0 or more, "
+                "to the same or a later one"
+            )
+    if settings.dynamic_threshold is not None and not 0 < settings.dynamic_threshold <= 1:
+        raise ValueError(
+            f"dynamic_threshold is {settings.dynamic_threshold}; it must be above 0 and at most 1"
+        )
     if settings.sampler not in SAMPLERS:
         allowed = ", ".join(SAMPLERS)
         raise ValueError(f"sampler is {settings.sampler!r}; it must be one of {allowed}")

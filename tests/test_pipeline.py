@@ -1,12 +1,21 @@
 """Pipeline: the same picture at any batch size, guidance, samplers, and what is refused."""
 
+from functools import partial
 from itertools import pairwise
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from glide_jax import Pipeline, config, model_folder
+from glide_jax.diffusion import samplers, steppers
+from glide_jax.diffusion.guidance import classifier_free
+from glide_jax.diffusion.respacing import spaced_timesteps
+from glide_jax.diffusion.schedule import make_schedule, respace
+from glide_jax.diffusion.trajectory import reverse_trajectory
+from glide_jax.images import to_uint8
+from glide_jax.models import text2im
 from glide_jax.pipeline import _pieces
 from tests import tiny
 
@@ -48,6 +57,50 @@ def test_guidance_goes_from_the_empty_caption_to_the_given_one(pipeline):
     assert not close(caption, empty)
     same = draw(pipeline, PROMPTS[:1], negative_prompt=PROMPTS[0], guidance_scale=5.0)
     assert close(same, caption)
+
+
+def test_guidance_in_an_interval_is_guidance_at_its_timesteps_alone(pipeline):
+    settings = {"guidance_scale": 4.0, "steps": 6, "seed": 5}
+    found = draw(pipeline, PROMPTS[:1], guidance_interval=(200, 700), **settings)
+    denoise = partial(text2im.denoise, tiny.MODEL, pipeline.params)
+    cond, uncond = (
+        text2im.encode_text(tiny.MODEL, pipeline.params, *pipeline.tokenizer.encode([caption]))
+        for caption in (PROMPTS[0], "")
+    )
+
+    def mixed(x, t):
+        both = classifier_free(denoise, 4.0)(x, t, (cond, uncond))
+        within = (t >= 200) & (t <= 700)
+        return jnp.where(within[:, None, None, None], both, denoise(x, t, cond))
+
+    schedule = respace(make_schedule(tiny.MODEL.schedule, 1000), spaced_timesteps(1000, 6))
+    trajectory = reverse_trajectory(schedule)
+    assert [200 <= t <= 700 for t in trajectory.t] == [False, False, True, True, True, False]
+    start = jax.random.normal(jax.random.fold_in(jax.random.key(5), 1000), (tiny.SIDE,) * 2 + (3,))
+    expected = jax.jit(lambda x: samplers.sample(mixed, x, None, trajectory, steppers.ddim()))
+    assert close(found, to_uint8(expected(start[None])))
+    everywhere = draw(pipeline, PROMPTS[:1], guidance_interval=(0, 999), **settings)
+    assert close(everywhere, draw(pipeline, PROMPTS[:1], **settings))
+    assert not close(everywhere, found)
+
+
+def test_steps_outside_the_interval_do_not_compute_the_other_branch(pipeline, monkeypatch):
+    plans = []
+    monkeypatch.setattr(
+        "glide_jax.pipeline._run",
+        lambda carry, params, cond, *rest, guided, **static: plans.append((guided, cond)) or carry,
+    )
+    draw(pipeline, PROMPTS[:1], steps=6, guidance_interval=(200, 700))
+    assert [guided for guided, _ in plans] == [False, True, False]
+    assert [isinstance(cond, tuple) for _, cond in plans] == [False, True, False]
+
+
+def test_a_dynamic_threshold_tames_strong_guidance(pipeline):
+    settings = {"guidance_scale": 30.0, "steps": 8}
+    plain = draw(pipeline, PROMPTS, **settings)
+    tamed = draw(pipeline, PROMPTS, dynamic_threshold=0.8, **settings)
+    saturated = [np.isin(images, (0, 255)).mean() for images in (plain, tamed)]
+    assert saturated[1] < 0.8 * saturated[0]
 
 
 @pytest.mark.parametrize("settings", [{"sampler": "ancestral"}, {"sampler": "dpmpp"}, {"eta": 1.0}])
@@ -101,6 +154,10 @@ def test_a_saved_model_draws_the_same(pipeline, tmp_path):
         ({"seed": 2**32}, "seed is 4294967296"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"guidance_scale": float("nan")}, "guidance_scale is nan; it must be a finite number"),
+        ({"guidance_interval": (700, 200)}, "guidance_interval is 700 to 200; it must be from one"),
+        ({"guidance_interval": (-1, 200)}, "guidance_interval is -1 to 200"),
+        ({"dynamic_threshold": 0.0}, "dynamic_threshold is 0.0; it must be above 0 and at most 1"),
+        ({"dynamic_threshold": 99.5}, "dynamic_threshold is 99.5"),
         ({"sampler": "euler"}, "sampler is 'euler'; it must be one of ancestral, ddim, dpmpp"),
         ({"eta": 2.0}, "eta is 2.0; it must be from 0 to 1"),
         ({"prompts": "a red circle"}, "prompts is the string 'a red circle'; it must be a list"),
