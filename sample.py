@@ -1,14 +1,28 @@
 """Pictures from captions: python sample.py "a red circle to the left of a blue square" [--help]"""
 
+import dataclasses
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from glide_jax import cli
 from glide_jax.files import read_text
+
+
+@dataclass(frozen=True)
+class Upsampling:
+    """How an upsampler is sampled; by default as the published one."""
+
+    guidance_scale: float = 1.0
+    sampler: Literal["ancestral", "ddim", "dpmpp"] = "ddim"
+    steps: str = "fast27"
+    eta: float = 0.0
+    noise_scale: float = 0.997
+    """The starting noise is multiplied by it."""
+    batch_size: int = 4
 
 
 @dataclass(frozen=True)
@@ -22,6 +36,9 @@ class Arguments(cli.Sampling):
     num: int = 1
     """Pictures a caption; the i-th is drawn from seed + i."""
     seed: int = 0
+    upsampler: str | None = None
+    """A model that enlarges the pictures: a name, a model folder or a training run."""
+    upsampling: Upsampling = field(default_factory=Upsampling)
     out: Path = field(default=Path("samples.png"))
     """A .png file for a grid, or a folder for one file a picture."""
 
@@ -70,6 +87,22 @@ def save(images, prompts, arguments, settings):
     return f"{out}/: {len(images)} pictures"
 
 
+def load_upsampler(arguments, pipeline):
+    """The Pipeline that enlarges what another one draws, or None."""
+    from glide_jax import Pipeline
+
+    if arguments.upsampler is None:
+        return None
+    upsampler = Pipeline.load(arguments.upsampler, arguments.dtype)
+    takes, gets = upsampler.model.unet.low_res_size, pipeline.model.unet.image_size
+    if takes != gets:
+        what = f"enlarges pictures of {takes} pixels" if takes else "is no upsampler"
+        raise ValueError(
+            f"--upsampler {arguments.upsampler!r} {what}; {arguments.model!r} draws {gets} pixels"
+        )
+    return upsampler
+
+
 def main(arguments):
     """Parses, builds, runs."""
     parsed = cli.parse(Arguments, arguments, "sample.py", __doc__)
@@ -79,9 +112,14 @@ def main(arguments):
     from glide_jax import Pipeline  # after parsing: --help need not wait for JAX
 
     pipeline = Pipeline.load(parsed.model, parsed.dtype)
+    upsampler = load_upsampler(parsed, pipeline)
     settings = {"num": parsed.num, "seed": parsed.seed} | parsed.settings()
     images = pipeline.text_to_image(prompts, progress=True, **settings)
     settings |= {"model": parsed.model, "dtype": str(pipeline.dtype)}
+    if upsampler:
+        how = dataclasses.asdict(parsed.upsampling)
+        images = upsampler.upsample(images, prompts, seed=parsed.seed, progress=True, **how)
+        settings |= {"upsampler": parsed.upsampler, "upsampling": how}
     print(save(images, prompts, parsed, settings), file=sys.stderr)
 
 

@@ -1,29 +1,16 @@
 """Captions in, pictures out: a model loaded once, and sampled as often as one likes."""
 
-from functools import partial
-from itertools import groupby, pairwise
-from typing import NamedTuple
-
-import jax
 import numpy as np
 from tqdm import tqdm
 
 from glide_jax import checkpoint, config
-from glide_jax.diffusion import samplers, steppers
-from glide_jax.diffusion.guidance import classifier_free
-from glide_jax.diffusion.respacing import log_snr_timesteps, spaced_timesteps
-from glide_jax.diffusion.schedule import make_schedule, respace
-from glide_jax.diffusion.thresholding import dynamic_threshold
-from glide_jax.diffusion.trajectory import reverse_trajectory, steps_between
 from glide_jax.images import to_uint8
-from glide_jax.models import text2im
-from glide_jax.parallel import default_dtype, local_mesh, over_rows, replicate, spread
-
-SAMPLERS = ("ancestral", "ddim", "dpmpp")
+from glide_jax.parallel import default_dtype, local_mesh, replicate
+from glide_jax.sampling import Network, Settings, sample_batch
 
 
 class Pipeline:
-    """A text-to-image model ready to sample.
+    """A model ready to sample: a base model draws from captions, an upsampler enlarges.
 
     Args:
         model: what it is.
@@ -34,19 +21,29 @@ class Pipeline:
     """
 
     def __init__(self, model: config.Diffusion, params, tokenizer, dtype="auto", devices=None):
-        if model.unet.inpaint or model.unet.low_res_size:
-            raise ValueError("the model is given another picture; only base models can be sampled")
+        if model.unet.inpaint:
+            raise ValueError(
+                "UNet.inpaint is True; models that are given a masked picture are not sampled yet"
+            )
         self.model, self.tokenizer = model, tokenizer
-        self.mesh = local_mesh(devices)
-        self.params = replicate(params, self.mesh)
-        self.dtype = default_dtype(dtype)
-        self.schedule = make_schedule(model.schedule, model.timesteps)
+        mesh = local_mesh(devices)
+        self.network = Network(model, replicate(params, mesh), default_dtype(dtype), mesh)
 
     @classmethod
     def load(cls, name_or_folder, dtype="auto"):
         """A shipped model by name, a model folder or a training run; a ValueError if none."""
         model, tokenizer, params = checkpoint.load_model(name_or_folder)
         return cls(model, params, tokenizer, dtype)
+
+    @property
+    def params(self):
+        """The parameters, on each device."""
+        return self.network.params
+
+    @property
+    def dtype(self):
+        """That of the matrix products."""
+        return self.network.dtype
 
     def text_to_image(
         self,
@@ -69,7 +66,6 @@ class Pipeline:
         Args:
             prompts: strings; "" is unconditional.
             num: pictures a prompt; the i-th is drawn from seed + i, at any batch size.
-            seed: an int, or one for each prompt.
             guidance_scale: 1 is the model's own distribution, more follows the caption closer,
                 0 ignores it (classifier-free guidance, GLIDE §2.3).
             guidance_interval: (low, high), the timesteps, of 0 to T - 1 and inclusive, at which
@@ -82,6 +78,7 @@ class Pipeline:
                 (DPM-Solver++ 2M, steps even in log-SNR).
             steps: a number, or for ancestral and ddim a published form such as "fast27".
             eta: DDIM's noise, 0 (none) to 1.
+            seed: an int, or one for each prompt.
             batch_size: pictures at a time, rounded up to a multiple of the devices.
             progress: shows a progress bar.
 
@@ -91,164 +88,100 @@ class Pipeline:
         Raises:
             ValueError: names the argument, its value and what is allowed.
         """
+        if self.model.unet.low_res_size:
+            raise ValueError("the model is an upsampler: it enlarges pictures (Pipeline.upsample)")
+        settings = Settings(
+            guidance_scale, guidance_interval, dynamic_threshold, sampler, steps, eta
+        )
+        return self._draw(
+            prompts, num, {}, settings, negative_prompt, seed, batch_size, progress, "sampling"
+        )
+
+    def upsample(
+        self,
+        images,
+        prompts,
+        *,
+        guidance_scale=1.0,
+        negative_prompt="",
+        sampler="ddim",
+        steps="fast27",
+        eta=0.0,
+        noise_scale=0.997,
+        seed=0,
+        batch_size=4,
+        progress=False,
+    ):
+        """Pictures enlarged by an upsampler; the defaults are the published second stage's.
+
+        Args:
+            images: uint8 [len(prompts) * num, h, h, 3], h the model's low_res_size, those of one
+                caption side by side, as `text_to_image` gives them.
+            prompts: what they show.
+            noise_scale: the starting noise is multiplied by it.
+            seed: of a prompt's first picture, the i-th is drawn from seed + i; or one a prompt.
+
+        The others are as in `text_to_image`.
+
+        Returns:
+            uint8 [len(images), H, W, 3].
+
+        Raises:
+            ValueError: names the argument, its value and what is allowed.
+        """
+        side, images = self.model.unet.low_res_size, np.asarray(images)
+        if not side:
+            raise ValueError("the model is a base model: it is not given a picture to enlarge")
+        if images.dtype != np.uint8 or images.shape[1:] != (side, side, 3):
+            raise ValueError(
+                f"images are {images.dtype} {list(images.shape)}; "
+                f"they must be uint8 [N, {side}, {side}, 3]"
+            )
+        if len(prompts) == 0 or len(images) % len(prompts):
+            raise ValueError(f"there are {len(images)} images for {len(prompts)} prompts")
+        settings = Settings(
+            guidance_scale, sampler=sampler, steps=steps, eta=eta, noise_scale=noise_scale
+        )
+        pictures = {"low_res": np.float32(images) / 127.5 - 1}
+        num = len(images) // len(prompts)
+        return self._draw(
+            *(prompts, num, pictures, settings, negative_prompt, seed, batch_size, progress),
+            "upsampling",
+        )
+
+    def _draw(
+        self, prompts, num, pictures, settings, negative_prompt, seed, batch_size, progress, what
+    ):
+        """All pictures, batch by batch; `pictures` has what the model is given, [total, ...]."""
         if isinstance(prompts, str):
             raise ValueError(f"prompts is the string {prompts!r}; it must be a list of strings")
         prompts = list(prompts)
-        settings = Settings(guidance_scale, guidance_interval, dynamic_threshold, sampler, eta)
-        _check(prompts, num, settings, seed, batch_size)
-        trajectory = self._trajectory(sampler, steps)
+        _check(prompts, num, seed, batch_size)
+        settings.check()
+        trajectory = settings.trajectory(self.model)
         captions, negative = (self.tokenizer.encode(c) for c in (prompts, [negative_prompt]))
         total, seeds = len(prompts) * num, np.broadcast_to(seed, len(prompts))
-        devices = self.mesh.size
+        devices = self.network.mesh.size
         size = -(-min(batch_size, total) // devices) * devices
         # The last batch is filled up, so that there is one program to compile.
         order = np.resize(np.arange(total), (-(-total // size), size))
+        other = [np.repeat(leaf, size, axis=0) for leaf in negative]
         work = order.size * len(trajectory.t)
         images = []
-        with tqdm(total=work, desc="sampling", unit="step", disable=not progress) as bar:
+        with tqdm(total=work, desc=what, unit="step", disable=not progress) as bar:
             for rows in order:
                 own = [leaf[rows // num] for leaf in captions]
-                other = [np.repeat(leaf, size, axis=0) for leaf in negative]
-                own_seeds = seeds[rows // num] + rows % num
-                images.append(self._sample(own, other, own_seeds, trajectory, settings, bar))
+                given = {name: leaf[rows] for name, leaf in pictures.items()}
+                own_seeds = np.uint32(seeds[rows // num] + rows % num)
+                images.append(
+                    sample_batch(
+                        self.network, own, other, given, own_seeds, settings, trajectory, bar
+                    )
+                )
         return to_uint8(np.concatenate(images)[:total])
 
-    def _trajectory(self, sampler, steps):
-        if sampler == "dpmpp":
-            if not str(steps).isdecimal():
-                raise ValueError(f"steps is {steps!r}; for dpmpp it must be a number")
-            timesteps = log_snr_timesteps(self.schedule, int(steps))
-        else:
-            timesteps = spaced_timesteps(self.model.timesteps, steps)
-        return reverse_trajectory(respace(self.schedule, timesteps))
 
-    def _sample(self, captions, negative, seeds, trajectory, settings, bar):
-        """One batch, float [B, H, W, 3] in [-1, 1]; both captions are tokens and mask [B, ctx]."""
-        plan = _plan([settings.guides_at(t) for t in trajectory.t])
-        alone = self._encode(captions)
-        pair = (alone, self._encode(negative)) if any(guided for *_, guided in plan) else None
-        static = {"model": self.model, "sampler": settings.sampler, "mesh": self.mesh}
-        keys, carry = _start(spread(np.uint32(seeds), self.mesh), **static)
-        static |= {"dtype": self.dtype}
-        traced = settings.traced()
-        for start, stop, guided in plan:
-            piece, cond = steps_between(trajectory, start, stop), pair if guided else alone
-            carry = _run(carry, self.params, cond, traced, keys, piece, guided=guided, **static)
-            jax.block_until_ready(carry)
-            bar.update((stop - start) * len(seeds))
-        return carry.x
-
-    def _encode(self, captions):
-        static = {"model": self.model, "dtype": self.dtype, "mesh": self.mesh}
-        return _encode(self.params, spread(captions, self.mesh), **static)
-
-
-class Settings(NamedTuple):
-    """How a batch is sampled; see `Pipeline.text_to_image`."""
-
-    guidance_scale: float
-    guidance_interval: tuple[int, int] | None
-    dynamic_threshold: float | None
-    sampler: str
-    eta: float
-
-    def guides_at(self, t):
-        """Whether a step at timestep t computes the branch that guidance leads away from."""
-        low, high = self.guidance_interval or (t, t)
-        return bool(self.guidance_scale != 1 and low <= t <= high)
-
-    def traced(self):
-        """The numbers among them as arrays; what is None compiles to a smaller program."""
-        threshold = self.dynamic_threshold
-        return Traced(
-            np.float32(self.guidance_scale),
-            np.float32(self.eta) if self.sampler == "ddim" and self.eta else None,
-            None if threshold is None else np.float32(threshold),
-        )
-
-
-class Traced(NamedTuple):
-    """The numbers of Settings that do not change the program."""
-
-    scale: np.float32
-    eta: np.float32 | None
-    threshold: np.float32 | None
-
-
-@partial(jax.jit, static_argnames=("model", "dtype", "mesh"))
-def _encode(params, captions, *, model, dtype, mesh):
-    def encode(params, captions):
-        return text2im.encode_text(model, params, *captions, dtype=dtype)
-
-    return over_rows(encode, mesh)(params, captions)
-
-
-@partial(jax.jit, static_argnames=("model", "sampler", "mesh"))
-def _start(seeds, *, model, sampler, mesh):
-    """Each picture's key, and the run's first carry."""
-    side = model.unet.image_size
-
-    def start(_, seeds):
-        keys = jax.vmap(jax.random.key)(seeds)
-        # The steps fold in 0, 1, ...: the start takes a number that no step has.
-        x_T = samplers.normal(samplers.fold_in(keys, model.timesteps), (side, side, 3))
-        return keys, samplers.init_carry(x_T, _stepper(sampler))
-
-    return over_rows(start, mesh)(None, seeds)
-
-
-@partial(
-    jax.jit,
-    static_argnames=("model", "dtype", "sampler", "guided", "mesh"),
-    donate_argnames=("carry",),
-)
-def _run(carry, params, cond, traced, keys, trajectory, *, model, dtype, sampler, guided, mesh):
-    def run(whole, rows):
-        params, traced, trajectory = whole
-        carry, cond, keys = rows
-        denoise = partial(text2im.denoise, model, params, dtype=dtype)
-        if guided:
-            denoise = classifier_free(denoise, traced.scale)
-
-        def bound(x, t):
-            return denoise(x, t, cond)
-
-        x0_fn = None if traced.threshold is None else dynamic_threshold(traced.threshold)
-        hooks, stepper = samplers.Hooks(x0_fn=x0_fn), _stepper(sampler, traced.eta)
-        return samplers.run_segment(bound, carry, keys, trajectory, stepper, hooks)[0]
-
-    return over_rows(run, mesh)((params, traced, trajectory), (carry, cond, keys))
-
-
-def _stepper(sampler, eta=None):
-    if sampler == "ddim":
-        return steppers.ddim(0.0 if eta is None else eta)
-    return {"ancestral": steppers.ancestral, "dpmpp": steppers.dpm_solver_pp_2m}[sampler]()
-
-
-def _plan(guides):
-    """(start, stop, guided) of the pieces of a run whose steps are guided or not, as they say."""
-    plan, start = [], 0
-    for guided, steps in groupby(guides):
-        length = len(list(steps))
-        plan += [(start + first, start + last, guided) for first, last in _pieces(length)]
-        start += length
-    return plan
-
-
-def _pieces(steps):
-    """(start, stop) of up to twelve pieces of a run, so that progress shows between them.
-
-    Equal pieces, where the number of steps has a suitable divisor, need one program to compile;
-    others differ by a step, which makes it two. None has fewer than four steps unless the run has.
-    """
-    least = max(4, -(-steps // 12))
-    equal = [steps // length for length in range(least, 3 * least) if steps % length == 0]
-    number = equal[0] if equal else max(1, min(12, steps // 4))
-    return list(pairwise(i * steps // number for i in range(number + 1)))
-
-
-def _check(prompts, num, settings, seed, batch_size):
+def _check(prompts, num, seed, batch_size):
     if not prompts:
         raise ValueError('there is no prompt; give at least one ("" is unconditional)')
     if np.shape(seed) not in ((), (len(prompts),)):
@@ -259,21 +192,3 @@ def _check(prompts, num, settings, seed, batch_size):
             raise ValueError(f"{name} is {value}; it must be {least} or more")
     if high + num > 2**32:
         raise ValueError(f"seed is {high}; seed + num must be at most {2**32}")
-    if not np.isfinite(settings.guidance_scale):
-        raise ValueError(f"guidance_scale is {settings.guidance_scale}; it must be a finite number")
-    if settings.guidance_interval is not None:
-        low, high = settings.guidance_interval
-        if not 0 <= low <= high:
-            raise ValueError(
-                f"guidance_interval is {low} to {high}; it must be from one timestep, 0 or more, "
-                "to the same or a later one"
-            )
-    if settings.dynamic_threshold is not None and not 0 < settings.dynamic_threshold <= 1:
-        raise ValueError(
-            f"dynamic_threshold is {settings.dynamic_threshold}; it must be above 0 and at most 1"
-        )
-    if settings.sampler not in SAMPLERS:
-        allowed = ", ".join(SAMPLERS)
-        raise ValueError(f"sampler is {settings.sampler!r}; it must be one of {allowed}")
-    if not 0 <= settings.eta <= 1:
-        raise ValueError(f"eta is {settings.eta}; it must be from 0 to 1")

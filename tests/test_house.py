@@ -11,7 +11,7 @@ LEVELS = (
     ("text",),
     ("models", "diffusion", "data", "parallel", "images"),
     ("model_folder",),
-    ("checkpoint",),
+    ("checkpoint", "sampling"),
     ("pipeline",),
     ("training", "evaluation", "released"),
     ("bench", "web"),

@@ -16,7 +16,7 @@ from glide_jax.diffusion.schedule import make_schedule, respace
 from glide_jax.diffusion.trajectory import reverse_trajectory
 from glide_jax.images import to_uint8
 from glide_jax.models import text2im
-from glide_jax.pipeline import _pieces
+from glide_jax.sampling import pieces
 from tests import tiny
 
 STEPS = 3
@@ -87,7 +87,7 @@ def test_guidance_in_an_interval_is_guidance_at_its_timesteps_alone(pipeline):
 def test_steps_outside_the_interval_do_not_compute_the_other_branch(pipeline, monkeypatch):
     plans = []
     monkeypatch.setattr(
-        "glide_jax.pipeline._run",
+        "glide_jax.sampling._run",
         lambda carry, params, cond, *rest, guided, **static: plans.append((guided, cond)) or carry,
     )
     draw(pipeline, PROMPTS[:1], steps=6, guidance_interval=(200, 700))
@@ -112,10 +112,10 @@ def test_samplers_differ_and_repeat(pipeline, settings):
 
 @pytest.mark.parametrize("steps", [*range(1, 60), 97, 100, 250, 1000])
 def test_a_progress_bar_never_breaks_the_loop_into_single_steps(steps):
-    pieces = _pieces(steps)
-    lengths = [stop - start for start, stop in pieces]
-    assert pieces[0][0] == 0 and pieces[-1][1] == steps
-    assert all(a[1] == b[0] for a, b in pairwise(pieces))
+    plan = pieces(steps)
+    lengths = [stop - start for start, stop in plan]
+    assert plan[0][0] == 0 and plan[-1][1] == steps
+    assert all(a[1] == b[0] for a, b in pairwise(plan))
     assert min(lengths) >= min(4, steps) and len(lengths) <= 12 and len(set(lengths)) <= 2
 
 
@@ -126,10 +126,10 @@ def test_a_long_caption_is_counted_once(pipeline):
     assert len(warned) == 1
 
 
-def test_models_that_are_given_another_picture_are_refused(pipeline):
-    upsampler = config.Diffusion(config.UNet(low_res_size=16), tiny.MODEL.text)
-    with pytest.raises(ValueError, match="only base models can be sampled"):
-        Pipeline(upsampler, pipeline.params, pipeline.tokenizer)
+def test_models_that_are_given_a_masked_picture_are_refused(pipeline):
+    inpainter = config.Diffusion(config.UNet(inpaint=True), tiny.MODEL.text)
+    with pytest.raises(ValueError, match="UNet.inpaint is True; models that are given"):
+        Pipeline(inpainter, pipeline.params, pipeline.tokenizer)
 
 
 def test_progress_counts_every_step_of_every_picture(pipeline, capfd):

@@ -1,5 +1,6 @@
 """A model small enough to compile in seconds, which the tests share."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -12,6 +13,9 @@ from glide_jax.text import tokenizer as text
 
 RECIPE = get_config()
 MODEL = RECIPE.model
+UPSAMPLER = replace(
+    MODEL, unet=replace(MODEL.unet, low_res_size=16, image_size=32), schedule="linear"
+)
 SIDE = MODEL.unet.image_size
 SOURCE = data.open_source(RECIPE.data, SIDE)
 
@@ -27,10 +31,10 @@ def batches(start, stop, tokenizer, size=4):
     return [{name: batch[name] for name in batch.keys() - {"replaced"}} for batch in drawn]
 
 
-def random_params(seed=0):
+def random_params(seed=0, model=MODEL):
     """Parameters drawn at random: at the start of training the last layers are zero."""
     rng = np.random.default_rng(seed)
-    shapes = jax.eval_shape(partial(text2im.init, MODEL), jax.random.key(0))
+    shapes = jax.eval_shape(partial(text2im.init, model), jax.random.key(0))
 
     def draw(leaf):
         values = rng.standard_normal(leaf.shape, np.float32)
