@@ -55,10 +55,20 @@ def encode_text(model: config.Diffusion, params, tokens, mask, *, dtype=jnp.floa
         A condition: `text_emb` [B, 4 model_channels] and `text_kv`, a pair of
         [B, ctx, heads, head_channels] for each attention layer.
     """
-    text_encoder, unet = _networks(model, dtype)
-    emb, features = text_encoder.apply({"params": params["text_encoder"]}, tokens, mask)
+    _, unet = _networks(model, dtype)
+    emb, features = text_features(model, params, tokens, mask, dtype=dtype)
     kv = unet.apply({"params": params["unet"]}, features, method="encode")
     return {"text_emb": emb, "text_kv": kv}
+
+
+def text_features(model: config.Diffusion, params, tokens, mask, *, dtype=jnp.float32):
+    """The text encoder alone, tokens and mask as for `encode_text`.
+
+    Returns:
+        float32 [B, 4 model_channels] of the whole caption, and [B, ctx, width] of its tokens.
+    """
+    text_encoder, _ = _networks(model, dtype)
+    return text_encoder.apply({"params": params["text_encoder"]}, tokens, mask)
 
 
 def denoise(model: config.Diffusion, params, x, t, cond, *, dtype=jnp.float32, dropout_key=None):
