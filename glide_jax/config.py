@@ -234,9 +234,9 @@ class Recipe:
     optim: Optim = field(default_factory=Optim)
     timestep_sampler: Literal["uniform", "loss_second_moment"] = "uniform"
     """How timesteps are drawn: evenly, or more often where the loss is large (arXiv 2102.09672)."""
-    loss_weighting: Literal["none", "min_snr"] = "none"
-    """Of the noise error by timestep: none as GLIDE, or min_snr (arXiv 2303.09556), under which
-    little noise counts less."""
+    loss_weighting: Literal["none", "min_snr", "debiased"] = "none"
+    """Of the noise error by timestep: none as GLIDE; min_snr (arXiv 2303.09556), under which little
+    noise counts less; debiased (arXiv 2310.08442), under which much noise counts more as well."""
     caption_dropout: float = 0.2
     """Share of captions emptied in training, for classifier-free guidance (GLIDE §2.3)."""
     batch_size: int = 64

@@ -7,6 +7,7 @@ import pytest
 
 from glide_jax.diffusion.gaussian import coefficients_at, q_sample
 from glide_jax.diffusion.losses import (
+    debiased_weights,
     discretized_gaussian_log_likelihood,
     hybrid_loss,
     min_snr_weights,
@@ -89,6 +90,16 @@ def test_the_weights_turn_the_noise_s_error_into_that_of_a_bounded_snr():
     assert 0 < noisy.sum() < 1000 and (weights[noisy] == 1).all()
     # eps = (x_t - sqrt(a) x_0) / sqrt(1 - a), so an error d of x_0 is one of d sqrt(a / (1 - a)).
     np.testing.assert_allclose(weights[~noisy] * (a / (1 - a))[~noisy], 5.0)
+
+
+def test_debiased_weights_make_the_error_of_x_0_count_by_the_signal_s_size():
+    schedule = make_schedule("squaredcos_cap_v2")
+    weights, a = debiased_weights(schedule, most=10.0), schedule.alphas_cumprod
+    bounded = a / (1 - a) < 0.01
+    assert 0 < bounded.sum() < 100 and (weights[bounded] == 10).all()
+    # As above: 1 / sqrt(SNR) of the noise's error is sqrt(SNR), signal by noise, of that of x_0.
+    of_x_0 = (weights * a / (1 - a))[~bounded]
+    np.testing.assert_allclose(of_x_0, (np.sqrt(a) / np.sqrt(1 - a))[~bounded])
 
 
 def test_only_the_noise_s_error_is_weighted():

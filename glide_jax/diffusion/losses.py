@@ -66,8 +66,30 @@ def min_snr_weights(schedule: Schedule, gamma: float = 5.0) -> np.ndarray:
 
     Source: Hang et al. 2023, arXiv 2303.09556, equation 8 in terms of the noise.
     """
-    snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
+    snr = signal_to_noise(schedule)
     return np.minimum(snr, gamma) / snr
+
+
+def debiased_weights(schedule: Schedule, most: float = 10.0) -> np.ndarray:
+    """Weights of the noise error that let what is to be seen count more than how finely.
+
+    1 / sqrt(SNR), at most `most`, for at the noisy end it has no bound. Beside `min_snr_weights`,
+    much noise, where a caption decides what there will be, counts several times as much.
+
+    Returns:
+        float64 [T].
+
+    Source: Yu et al. 2023, arXiv 2310.08442, where there is no bound.
+    """
+    return np.minimum(1 / np.sqrt(signal_to_noise(schedule)), most)
+
+
+def signal_to_noise(schedule: Schedule) -> np.ndarray:
+    """SNR = a / (1 - a), a = alphas_cumprod: float64 [T]."""
+    return schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
+
+
+WEIGHTINGS = {"min_snr": min_snr_weights, "debiased": debiased_weights}
 
 
 def bound_term(

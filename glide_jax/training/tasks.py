@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from glide_jax.config import Recipe
-from glide_jax.diffusion.losses import hybrid_loss, min_snr_weights
+from glide_jax.diffusion.losses import WEIGHTINGS, hybrid_loss
 from glide_jax.diffusion.schedule import make_schedule
 from glide_jax.models import text2im
 from glide_jax.training import timesteps
@@ -49,8 +49,8 @@ class Diffusion:
         self.caption_dropout = recipe.caption_dropout
         self.learns_timesteps = recipe.timestep_sampler == "loss_second_moment"
         self.schedule = make_schedule(recipe.model.schedule, recipe.model.timesteps)
-        is_weighted = recipe.loss_weighting == "min_snr"
-        self.mse_weights = min_snr_weights(self.schedule) if is_weighted else None
+        weights = WEIGHTINGS.get(recipe.loss_weighting)
+        self.mse_weights = weights(self.schedule) if weights else None
 
     def init(self, key):
         """Fresh float32 parameters."""
