@@ -20,8 +20,12 @@ def read(mapped):
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise ValueError("its byte order is not 'little': save it again on a little-endian machine")
     begin, dtypes = mapped.tell(), {}
+
+    def note(storage, *_):
+        dtypes.setdefault(storage.key, storage.dtype)
+
     # The storages lie behind the pickle, and how long each is follows from what it is used as.
-    unpickle(mapped, lambda storage, *_: dtypes.setdefault(storage.key, storage.dtype))
+    unpickle(mapped, note)
     keys = unpickle(mapped)
     places = _places(mapped, keys, dtypes)
     mapped.seek(begin)

@@ -42,5 +42,8 @@ def _view(mapped, begin, name, entry):
 
 
 def write(path, arrays):
-    """Writes {name: array}."""
-    safetensors.numpy.save_file(arrays, path)
+    """Writes {name: array}; the arrays are contiguous, for the library takes their memory as is."""
+    try:
+        safetensors.numpy.save_file(arrays, path)
+    except safetensors.SafetensorError as error:
+        raise OSError(str(error)) from error

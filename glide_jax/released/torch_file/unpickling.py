@@ -19,7 +19,7 @@ LITERALS = {
     *("BINBYTES", "SHORT_BINBYTES"),
 }
 IGNORED = {"PROTO", "FRAME"}
-DEEPEST, MOST = 64, 2**22  # of the values that come out, counted as often as they are reached
+DEEPEST, MOST = 64, 2**20  # of the values that come out, counted as often as they are reached
 
 
 class Name(NamedTuple):
@@ -44,13 +44,20 @@ def unpickle(stream, tensor=None):
     """
     machine = _Machine(tensor)
     try:
-        for opcode, argument, _ in pickletools.genops(stream):
+        for opcode, argument, _ in _opcodes(stream):
             machine.step(opcode.name, argument)
     except (IndexError, KeyError):
         raise ValueError("its pickle is broken: it takes values that it never made") from None
     (value,) = machine.stack[-1:] or [None]
     _check_values(value, iter(range(MOST)))
     return value
+
+
+def _opcodes(stream):
+    try:
+        yield from pickletools.genops(stream)
+    except ValueError as error:
+        raise ValueError(f"its pickle is broken ({error!s:.80}): fetch the file again") from None
 
 
 class _Machine:
