@@ -122,6 +122,12 @@ def test_hostile_files_are_refused_in_a_sentence(tmp_path, name):
     assert len(sentence) < len(str(path)) + 300
 
 
+def test_a_pickle_too_large_for_a_list_of_tensors_is_refused(monkeypatch):
+    monkeypatch.setattr(torch_file.archive, "LARGEST_PICKLE", 911)
+    with pytest.raises(ValueError, match="its data.pkl has 912 bytes, more than"):
+        torch_file.read(FIXTURES / "odd.pt")
+
+
 @pytest.mark.parametrize("name", ["absent.pt", "."])
 def test_what_is_no_file_is_named(tmp_path, name):
     with pytest.raises(OSError, match=r"cannot be read: (No such file|Is a directory)") as caught:
@@ -271,7 +277,10 @@ def test_the_pickle_says_what_torch_says(tmp_path):
     assert used[0] <= used[1]  # so torch.load(weights_only=True) knows them all
 
 
-def test_the_archive_is_laid_out_as_torch_does(tmp_path):
+@pytest.mark.parametrize("limit", [zipfile.ZIP64_LIMIT, 60])
+def test_the_archive_is_laid_out_as_torch_does(tmp_path, monkeypatch, limit):
+    """With a lower limit also as it is where entries, or the file, pass 2 GiB."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", limit)
     path = tmp_path / "written.pt"
     torch_file.write(path, ODD)
     content = path.read_bytes()
@@ -284,16 +293,15 @@ def test_the_archive_is_laid_out_as_torch_does(tmp_path):
         *("archive/data.pkl", "archive/version", "archive/byteorder"),
         *(f"archive/data/{key}" for key in range(len(ODD))),
     }
+    begins = {}
     for name, entry in entries.items():
-        at = entry.header_offset
-        flags, sizes = (
-            struct.unpack_from("<6xH", content, at),
-            struct.unpack_from("<26xHH", content, at),
-        )
-        begin = at + 30 + sum(sizes)
-        assert begin % 64 == 0 and flags == (0,) and entry.compress_type == zipfile.ZIP_STORED
-        if name == "archive/data/1":
-            assert content[begin : begin + 96] == np.ascontiguousarray(BASE.T).tobytes()
+        flags, *lengths = struct.unpack_from("<6xH18xHH", content, entry.header_offset)
+        begins[name] = entry.header_offset + 30 + sum(lengths)
+        assert begins[name] % 64 == 0 and flags == 0
+        assert entry.compress_type == zipfile.ZIP_STORED
+    begin = begins["archive/data/1"]
+    assert content[begin : begin + 96] == np.ascontiguousarray(BASE.T).tobytes()
+    assert_equal(torch_file.read(path), ODD)
 
 
 def test_safetensors_are_what_the_library_reads(tmp_path):

@@ -17,18 +17,7 @@ ENCRYPTED = 1
 def read(mapped):
     """The object in a mapped zip file; see `torch_file.read`."""
     places = _places(mapped)
-    for name in ("constants.pkl", "code"):
-        if name in places or any(place.startswith(f"{name}/") for place in places):
-            raise ValueError(
-                "it is a TorchScript program, which holds code: save its weights from PyTorch, by "
-                "torch.save(torch.jit.load(path).state_dict(), other_path)"
-            )
-    order = _bytes(mapped, places, "byteorder") if "byteorder" in places else b"little"
-    if order != b"little":
-        raise ValueError(
-            f"its byte order is {order.decode('latin-1')!r:.20}, not 'little': save it again on a "
-            "little-endian machine"
-        )
+    _check_kind(mapped, places)
     storages = {
         name.removeprefix("data/"): place
         for name, place in places.items()
@@ -36,6 +25,21 @@ def read(mapped):
     }
     pickled = io.BytesIO(_bytes(mapped, places, "data.pkl"))
     return unpickle(pickled, partial(view, mapped, storages))
+
+
+def _check_kind(mapped, places):
+    """Raises where the file holds a program, or numbers in the other byte order."""
+    if "constants.pkl" in places or any(name.startswith("code/") for name in places):
+        raise ValueError(
+            "it is a TorchScript program, which holds code: save its weights from PyTorch, by "
+            "torch.save(torch.jit.load(path).state_dict(), other_path)"
+        )
+    order = _bytes(mapped, places, "byteorder") if "byteorder" in places else b"little"
+    if order != b"little":
+        raise ValueError(
+            f"its byte order is {order.decode('latin-1')!r:.20}, not 'little': save it again on a "
+            "little-endian machine"
+        )
 
 
 def _places(mapped):

@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 
+from glide_jax.released.torch_file.archive import LOCAL_HEADER
 from glide_jax.released.torch_file.storages import DTYPES
 
 ALIGNMENT = 64  # bytes
@@ -14,7 +15,7 @@ STORAGE_TYPES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def write(path, arrays):
-    """Writes {name: array} as torch.save writes a state dict; `torch.load(weights_only=True)`."""
+    """Writes {name: array} as torch.save writes a state dict."""
     with path.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
         _add(file, archive, "data.pkl", pickled(arrays))
         _add(file, archive, "byteorder", b"little")
@@ -27,7 +28,7 @@ def write(path, arrays):
 def _add(file, archive, name, content):
     """An entry whose bytes start at a multiple of 64, by a field that pads its header."""
     entry = zipfile.ZipInfo(f"archive/{name}")
-    taken = file.tell() + zipfile.sizeFileHeader + len(entry.filename) + 4
+    taken = file.tell() + LOCAL_HEADER.size + len(entry.filename) + 4
     if len(content) * 1.05 > zipfile.ZIP64_LIMIT:
         taken += ZIP64_FIELD
     padding = -taken % ALIGNMENT
@@ -35,17 +36,20 @@ def _add(file, archive, name, content):
     archive.writestr(entry, content)
 
 
+_ORDERED_DICT = b"ccollections\nOrderedDict\n)R"
+
+
 def pickled(arrays):
-    """The pickle, of protocol 2: an OrderedDict of tensors, each alone on its storage."""
+    """The pickle: an OrderedDict of tensors, each alone on its storage.
+
+    By the opcodes and names of torch.save's own, which are all that `weights_only=True` allows.
+    """
     items = (_literal(name) + _tensor(key, a) for key, (name, a) in enumerate(arrays.items()))
     return b"\x80\x02" + _ORDERED_DICT + b"(" + b"".join(items) + b"u."
 
 
-_ORDERED_DICT = b"ccollections\nOrderedDict\n)R"
-
-
 def _tensor(key, array):
-    """torch._utils._rebuild_tensor_v2(storage, 0, size, stride, False, OrderedDict())."""
+    """What calls _rebuild_tensor_v2(storage, 0, size, stride, False, OrderedDict())."""
     storage_type = "c{}\n{}\n".format(*STORAGE_TYPES[array.dtype].split()).encode()
     storage = _literal("storage") + storage_type + _literal(str(key)) + _literal("cpu")
     stride = tuple(math.prod(n or 1 for n in array.shape[axis + 1 :]) for axis in range(array.ndim))
