@@ -1,14 +1,17 @@
 """What a model is: the networks' sizes and the noise. What a model folder describes."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
-from glide_jax.config.checks import UNIT, at_least, require
+from glide_jax.config.checks import UNIT, at_least, multiples_of, require
+
+Schedule = Literal["linear", "squaredcos_cap_v2"]
 
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """The transformer over caption tokens (GLIDE §4); by default that of the base model."""
+    """A transformer over caption tokens; by default that of the base model (GLIDE §4)."""
 
     context: int = 128
     """Tokens that a caption is cut or padded to."""
@@ -22,7 +25,7 @@ class TextEncoder:
 
     def __post_init__(self):
         at_least(self, 1, "context", "vocab_size", "width", "layers", "heads")
-        require(self.width % self.heads == 0, "TextEncoder.width", self.width, "multiples of heads")
+        multiples_of(self, "width", "heads")
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,46 @@ class Diffusion:
 
     unet: UNet = field(default_factory=UNet)
     text: TextEncoder = field(default_factory=TextEncoder)
-    schedule: Literal["linear", "squaredcos_cap_v2"] = "squaredcos_cap_v2"
+    schedule: Schedule = "squaredcos_cap_v2"
     timesteps: int = 1000
 
     def __post_init__(self):
         # Fewer would give the linear schedule a beta of 1 and more.
+        at_least(self, 21, "timesteps")
+
+
+@dataclass(frozen=True)
+class ClipImage:
+    """CLIP's vision transformer over noised pictures; the defaults are the published one's."""
+
+    image_size: int = 64
+    """Side of the pictures, in pixels."""
+    patch: int = 4
+    """Side of the blocks of pixels that become one token each."""
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+
+    def __post_init__(self):
+        at_least(self, 1, "image_size", "patch", "width", "layers", "heads")
+        multiples_of(self, "image_size", "patch")
+        multiples_of(self, "width", "heads")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The noised CLIP, which says how well a picture, at any noise, fits a caption (GLIDE §2.4)."""
+
+    image: ClipImage = field(default_factory=ClipImage)
+    text: TextEncoder = field(
+        default_factory=partial(TextEncoder, context=77, vocab_size=65536, layers=12)
+    )
+    embedding: int = 512
+    """Numbers that a picture or a caption becomes."""
+    schedule: Schedule = "squaredcos_cap_v2"
+    timesteps: int = 1000
+    """Of the noise that its pictures have: a model that it guides must have the same."""
+
+    def __post_init__(self):
+        at_least(self, 1, "embedding")
         at_least(self, 21, "timesteps")
