@@ -1,7 +1,7 @@
 """What a recipe can say: frozen, hashable dataclasses, static to jit, to and from JSON."""
 
 from glide_jax.config.dicts import from_dict, to_dict
-from glide_jax.config.models import Clip, ClipImage, Diffusion, TextEncoder, UNet
+from glide_jax.config.models import Clip, ClipImage, Diffusion, Model, TextEncoder, UNet
 from glide_jax.config.recipe import Data, Optim, Recipe
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "ClipImage",
     "Data",
     "Diffusion",
+    "Model",
     "Optim",
     "Recipe",
     "TextEncoder",

@@ -149,3 +149,6 @@ class Clip:
     def __post_init__(self):
         at_least(self, 1, "embedding")
         at_least(self, 21, "timesteps")
+
+
+Model = Diffusion | Clip
