@@ -36,6 +36,10 @@ class Arguments(cli.Sampling):
     num: int = 1
     """Pictures a caption; the i-th is drawn from seed + i."""
     seed: int = 0
+    clip: str | None = None
+    """A noised CLIP that leads to the captions too: its model folder."""
+    clip_guidance_scale: float = 3.0
+    """How far the CLIP leads; 0 is not at all."""
     upsampler: str | None = None
     """A model that enlarges the pictures: a name, a model folder or a training run."""
     upsampling: Upsampling = field(default_factory=Upsampling)
@@ -87,6 +91,19 @@ def save(images, prompts, arguments, settings):
     return f"{out}/: {len(images)} pictures"
 
 
+def load_clip(arguments):
+    """What text_to_image takes of --clip, by its arguments' names."""
+    from glide_jax import NoisedClip
+
+    scale = arguments.clip_guidance_scale
+    if arguments.clip is not None:
+        clip = NoisedClip.load(arguments.clip, arguments.dtype)
+        return {"clip": clip, "clip_guidance_scale": scale}
+    if scale != Arguments.clip_guidance_scale:
+        raise ValueError(f"--clip-guidance-scale is {scale}, but there is no --clip to guide")
+    return {}
+
+
 def load_upsampler(arguments, pipeline):
     """The Pipeline that enlarges what another one draws, or None."""
     from glide_jax import Pipeline
@@ -112,10 +129,13 @@ def main(arguments):
     from glide_jax import Pipeline  # after parsing: --help need not wait for JAX
 
     pipeline = Pipeline.load(parsed.model, parsed.dtype)
+    clip = load_clip(parsed)
     upsampler = load_upsampler(parsed, pipeline)
     settings = {"num": parsed.num, "seed": parsed.seed} | parsed.settings()
-    images = pipeline.text_to_image(prompts, progress=True, **settings)
+    images = pipeline.text_to_image(prompts, progress=True, **settings, **clip)
     settings |= {"model": parsed.model, "dtype": str(pipeline.dtype)}
+    if clip:
+        settings |= clip | {"clip": parsed.clip}
     if upsampler:
         how = dataclasses.asdict(parsed.upsampling)
         images = upsampler.upsample(images, prompts, seed=parsed.seed, progress=True, **how)
