@@ -46,6 +46,11 @@ class Arguments(cli.Sampling):
     out: Path = field(default=Path("samples.png"))
     """A .png file for a grid, or a folder for one file a picture."""
 
+    def __post_init__(self):
+        scale = self.clip_guidance_scale
+        if self.clip is None and scale != Arguments.clip_guidance_scale:
+            raise ValueError(f"--clip-guidance-scale is {scale}, but there is no --clip to guide")
+
 
 def read_prompts(arguments):
     """The captions of the command line, then those of the file, whose empty lines do not count."""
@@ -91,19 +96,6 @@ def save(images, prompts, arguments, settings):
     return f"{out}/: {len(images)} pictures"
 
 
-def load_clip(arguments):
-    """What text_to_image takes of --clip, by its arguments' names."""
-    from glide_jax import NoisedClip
-
-    scale = arguments.clip_guidance_scale
-    if arguments.clip is not None:
-        clip = NoisedClip.load(arguments.clip, arguments.dtype)
-        return {"clip": clip, "clip_guidance_scale": scale}
-    if scale != Arguments.clip_guidance_scale:
-        raise ValueError(f"--clip-guidance-scale is {scale}, but there is no --clip to guide")
-    return {}
-
-
 def load_upsampler(arguments, pipeline):
     """The Pipeline that enlarges what another one draws, or None."""
     from glide_jax import Pipeline
@@ -126,16 +118,17 @@ def main(arguments):
     prompts = read_prompts(parsed)
     check_output(parsed.out)
 
-    from glide_jax import Pipeline  # after parsing: --help need not wait for JAX
+    from glide_jax import NoisedClip, Pipeline  # after parsing: --help need not wait for JAX
 
     pipeline = Pipeline.load(parsed.model, parsed.dtype)
-    clip = load_clip(parsed)
+    clip = parsed.clip and NoisedClip.load(parsed.clip, parsed.dtype)
     upsampler = load_upsampler(parsed, pipeline)
     settings = {"num": parsed.num, "seed": parsed.seed} | parsed.settings()
-    images = pipeline.text_to_image(prompts, progress=True, **settings, **clip)
+    led = {"clip_guidance_scale": parsed.clip_guidance_scale}
+    images = pipeline.text_to_image(prompts, progress=True, clip=clip, **settings, **led)
     settings |= {"model": parsed.model, "dtype": str(pipeline.dtype)}
     if clip:
-        settings |= clip | {"clip": parsed.clip}
+        settings |= {"clip": parsed.clip} | led
     if upsampler:
         how = dataclasses.asdict(parsed.upsampling)
         images = upsampler.upsample(images, prompts, seed=parsed.seed, progress=True, **how)

@@ -100,8 +100,7 @@ class Pipeline:
         )
         return self._draw(
             *(prompts, num, {}, settings, negative_prompt, seed, batch_size, progress),
-            "sampling",
-            clip,
+            *("sampling", clip),
         )
 
     def upsample(
@@ -162,7 +161,7 @@ class Pipeline:
         num,
         pictures,
         settings,
-        negative_prompt,
+        negative,
         seed,
         batch_size,
         progress,
@@ -178,8 +177,8 @@ class Pipeline:
             clip.check_fits(self.network)
         settings.check()
         trajectory = settings.trajectory(self.model)
-        captions, negative = (self.tokenizer.encode(c) for c in (prompts, [negative_prompt]))
-        aims = clip.tokenizer.encode(prompts) if settings.clip_guidance_scale else None
+        captions, negative = (self.tokenizer.encode(c) for c in (prompts, [negative]))
+        clip_captions = clip.tokenizer.encode(prompts) if settings.clip_guidance_scale else None
         total, seeds = len(prompts) * num, np.broadcast_to(seed, len(prompts))
         devices = self.network.mesh.size
         size = -(-min(batch_size, total) // devices) * devices
@@ -193,7 +192,9 @@ class Pipeline:
                 own = [leaf[rows // num] for leaf in captions]
                 given = {name: leaf[rows] for name, leaf in pictures.items()}
                 own_seeds = np.uint32(seeds[rows // num] + rows % num)
-                guide = aims and Guide(clip.network, [leaf[rows // num] for leaf in aims])
+                guide = None
+                if clip_captions:
+                    guide = Guide(clip.network, [leaf[rows // num] for leaf in clip_captions])
                 batch = own, other, given, own_seeds
                 images.append(sample_batch(self.network, *batch, settings, trajectory, bar, guide))
         return to_uint8(np.concatenate(images)[:total])

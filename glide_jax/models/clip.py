@@ -49,12 +49,11 @@ class ImageTower(nn.Module):
     def __call__(self, x, t):
         """x [B, H, W, 3] in [-1, 1], t int [B] to float32 [B, embedding]."""
         c = self.clip.image
+        tokens = (c.image_size // c.patch) ** 2 + 1
         # Patches, positions and timesteps begin with the same share in their sum.
-        table = partial(self.param, init_fn=nn.initializers.normal(c.width**-0.5))
-        times = table("timestep_embedding", shape=(self.clip.timesteps, c.width))
-        positions = table(
-            "positional_embedding", shape=((c.image_size // c.patch) ** 2 + 1, c.width)
-        )
+        share = nn.initializers.normal(c.width**-0.5)
+        times = self.param("timestep_embedding", share, (self.clip.timesteps, c.width))
+        positions = self.param("positional_embedding", share, (tokens, c.width))
         patches = nn.Conv(
             c.width,
             kernel_size=(c.patch, c.patch),
