@@ -1,5 +1,6 @@
 """The command that measures parity: its limits bite, and its outputs are figures in their turn."""
 
+import json
 import shutil
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from glide_jax.released import parity
 from glide_jax.released.parity.measure import Limit, distance
+from tests.parity import FOLDER
 from tests.stand_ins import FIXTURES
 
 # What the tests have of diffusion.npz, and what its keys begin with there.
@@ -22,7 +24,7 @@ PREFIXES = {
 def published(tmp_path_factory):
     """The published figures that the tests have, as one folder."""
     folder = tmp_path_factory.mktemp("published")
-    for name in ("respacing.json", "manifest_tiny.json", "unet_tiny.npz"):
+    for name in ("respacing.json", "manifest_tiny.json", "unet_tiny.npz", "clip_tiny.npz"):
         shutil.copy(FIXTURES / name, folder)
     figures = {}
     for name, prefix in PREFIXES.items():
@@ -32,9 +34,9 @@ def published(tmp_path_factory):
     return folder
 
 
-def rows_and_outputs(folder, salt=""):
+def rows_and_outputs(folder, salt="", vocab=None):
     rows, outputs = [], {}
-    for row, found in parity.measured(folder, salt, full=False):
+    for row, found in parity.measured(folder, salt, vocab=vocab):
         rows.append(row)
         outputs |= found
     return rows, outputs
@@ -51,7 +53,7 @@ def salted(published, tmp_path_factory):
     assert stop.value.code == 1
     with np.load(out) as file:
         ours = dict(file)
-    for name in ("unet_tiny.npz", "diffusion.npz"):
+    for name in ("unet_tiny.npz", "clip_tiny.npz", "diffusion.npz"):
         with np.load(published / name) as file:
             figures = {key: ours.get(key, value) for key, value in file.items()}
         np.savez(folder / name, **figures)
@@ -137,3 +139,16 @@ def test_a_dump_that_cannot_be_written_is_refused_before_the_work(published, tmp
         (tmp_path / "file").touch()
         with pytest.raises(ValueError, match="--dump is"):
             parity.run(parity.Arguments(published, dump=out))
+
+
+@pytest.mark.skipif(
+    not (FOLDER / "vocab").exists(), reason=f"the published vocabularies are not in {FOLDER}"
+)
+def test_the_tokens_are_the_published_ones_and_a_wrong_one_is_seen(tmp_path):
+    rows = json.loads((FIXTURES / "tokens.json").read_text())
+    for changed in (0, 1):
+        rows[0]["clip_padded"][3] += changed
+        (tmp_path / "tokens.json").write_text(json.dumps(rows))
+        found, _ = rows_and_outputs(tmp_path, vocab=FOLDER / "vocab")
+        shares = {row.name: row.share for row in found}
+        assert shares == {"tokens gpt2": 0, "tokens clip": np.inf if changed else 0}

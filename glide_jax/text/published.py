@@ -64,4 +64,6 @@ def _bytes():
 def _bpe(single, merges, specials=(), end=None):
     tokens = [*single, *("".join(pair) for pair in merges), *specials]
     vocab = {token: number for number, token in enumerate(tokens)}
-    return models.BPE(vocab, list(merges), end_of_word_suffix=end)
+    # The library takes no None for what is not there.
+    ending = {} if end is None else {"end_of_word_suffix": end}
+    return models.BPE(vocab, list(merges), **ending)

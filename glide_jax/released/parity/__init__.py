@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from glide_jax.cli import check_folder
-from glide_jax.released.parity import networks, processes
+from glide_jax.released.parity import clip, networks, processes, tokens
 from glide_jax.released.parity.measure import Row, compare, table
 
 
@@ -25,6 +25,8 @@ class Arguments:
     """What was put before the names that weights and inputs are drawn by."""
     full: bool = False
     """The models at full size, too: minutes, and several GB of memory."""
+    vocab: Path | None = None
+    """The folder of the published vocabularies, by default the figures' own."""
     dump: Path | None = None
     """A .npz file for our figures, under the keys and in the layout of the published ones."""
 
@@ -37,7 +39,7 @@ def run(arguments):
     if arguments.dump:
         check_dump(arguments.dump)
     rows, outputs = [], {}
-    for row, found in measured(folder, arguments.salt, arguments.full):
+    for row, found in measured(folder, arguments.salt, arguments.full, arguments.vocab):
         print(*table([row], head=not rows), sep="\n", flush=True)
         rows.append(row)
         outputs |= found
@@ -51,11 +53,14 @@ def run(arguments):
         raise SystemExit(1)
 
 
-def measured(folder, salt, full) -> Iterator[tuple[Row, dict]]:
+def measured(folder, salt="", full=False, vocab=None) -> Iterator[tuple[Row, dict]]:
     """(Row, our figures) of each group of figures that a folder has."""
     try:
         for check in itertools.chain(
-            processes.checks(folder, salt), networks.checks(folder, salt, full)
+            processes.checks(folder, salt),
+            tokens.checks(folder, vocab),
+            networks.checks(folder, salt, full),
+            clip.checks(folder, salt, full),
         ):
             with jax.default_matmul_precision("highest"):
                 found = compare(check)

@@ -1,5 +1,6 @@
 """Weights and inputs drawn by name, the same on any machine: fixtures hold outputs only."""
 
+import json
 import zlib
 
 import numpy as np
@@ -21,6 +22,26 @@ def tensor(name, shape, salt=""):
     return np.float32(0.1) * x
 
 
+def read_manifest(path, *models):
+    """{model: {PyTorch name: shape}}.
+
+    Raises:
+        ValueError: there is no such file beside the figures, or it lacks one of the models.
+    """
+    if not path.exists():
+        raise ValueError(f"{path} is missing: it says which weights the figures beside it have")
+    manifest = json.loads(path.read_text())
+    for model in models:
+        if model not in manifest:
+            raise ValueError(f"{path} does not have {model}, of which there are figures beside it")
+    return manifest
+
+
+def draw(model, manifest, salt=""):
+    """{PyTorch name: array} of a model, drawn."""
+    return {key: tensor(f"{model}/{key}", shape, salt) for key, shape in manifest.items()}
+
+
 def nhwc(images):
     """The reference's [..., C, H, W] as [..., H, W, C]."""
     return np.moveaxis(np.asarray(images), -3, -1)
@@ -29,3 +50,10 @@ def nhwc(images):
 def nchw(images):
     """Ours, [..., H, W, C], as the reference has them."""
     return np.moveaxis(np.asarray(images), -1, -3)
+
+
+def thinned(array, shape):
+    """Every n-th entry of each axis, as the large figures are kept, to be of this shape."""
+    array = np.asarray(array)
+    steps = (-(-ours // kept) for ours, kept in zip(array.shape, shape, strict=True))
+    return array[tuple(slice(None, None, step) for step in steps)]

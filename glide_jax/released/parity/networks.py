@@ -1,7 +1,6 @@
 """The figures of the UNets and their text encoders, tiny and at full size."""
 
 import dataclasses
-import json
 from functools import partial
 
 import jax
@@ -10,7 +9,7 @@ import numpy as np
 from glide_jax import config
 from glide_jax.models import text2im
 from glide_jax.released.names import from_pytorch
-from glide_jax.released.parity.drawing import nchw, nhwc, tensor
+from glide_jax.released.parity.drawing import draw, nchw, nhwc, read_manifest, tensor, thinned
 from glide_jax.released.parity.measure import Check, Limit, read_npz
 
 TINY = config.UNet(
@@ -50,30 +49,16 @@ def checks(folder, salt, full):
     """The Checks of unet_tiny.npz and, where full, of unet_full.npz."""
     for file, manifest in list(FILES.items())[: 2 if full else 1]:
         if (folder / file).exists():
-            yield from _of_file(folder / file, read_manifest(folder / manifest), salt)
+            yield from _of_file(folder / file, folder / manifest, salt)
 
 
-def read_manifest(path):
-    """{model: {PyTorch name: shape}}.
-
-    Raises:
-        ValueError: there is no such file beside the figures.
-    """
-    if not path.exists():
-        raise ValueError(f"{path} is missing: it says which weights the figures beside it have")
-    return json.loads(path.read_text())
-
-
-def draw(model, manifest, salt):
-    """{PyTorch name: array} of a model, drawn."""
-    return {key: tensor(f"{model}/{key}", shape, salt) for key, shape in manifest.items()}
-
-
-def _of_file(path, manifests, salt):
+def _of_file(path, manifest, salt):
     figures = read_npz(path)
-    for name in dict.fromkeys(key.partition("/")[0] for key in figures):
-        if name not in MODELS or name not in manifests:
-            raise ValueError(f"{path} has figures of {name!r}; known: {', '.join(MODELS)}")
+    names = list(dict.fromkeys(key.partition("/")[0] for key in figures))
+    for unknown in set(names) - set(MODELS):
+        raise ValueError(f"{path} has figures of {unknown!r}; known: {', '.join(MODELS)}")
+    manifests = read_manifest(manifest, *names)
+    for name in names:
         published = {f"{name}/{what}": figures[f"{name}/{what}"] for what in FIGURES}
         given = {what: figures[f"{name}/{what}"] for what in ("tokens", "mask", "t")}
         compute = partial(_compute, name, manifests[name], salt, given, published)
@@ -118,11 +103,3 @@ def _run(model, params, x, pictures, tokens, mask, t):
     emb, features = text2im.text_features(model, params, tokens, mask)
     cond = text2im.encode_text(model, params, tokens, mask) | pictures
     return emb, features, text2im.denoise(model, params, x, t, cond)
-
-
-def thinned(array, shape):
-    """Every n-th entry of each axis, as the large figures are kept, to be of this shape."""
-    array = np.asarray(array)
-    return array[
-        tuple(slice(None, None, -(-n // m)) for n, m in zip(array.shape, shape, strict=True))
-    ]
