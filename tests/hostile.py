@@ -223,6 +223,10 @@ FILES = {
         archive(b"\x80\x02" + b"N" * 10**6, compression=zipfile.ZIP_DEFLATED),
         "compressed or encrypted",
     ),
+    "encrypted": (
+        patched(GOOD, b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"),
+        "compressed or encrypted",
+    ),
     "entry beyond the end": (
         patched(GOOD, struct.pack("<LL", 24, 24), struct.pack("<LL", 10**6, 10**6)),
         "ends beyond the file",

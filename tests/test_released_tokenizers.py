@@ -64,6 +64,7 @@ def test_gpt2_s_rows_are_those_of_plain_python(gpt2):
     assert tokens.tolist() == [(row + padding)[:16] for row in plain]
     assert mask.sum(axis=1).tolist() == [min(len(row), 16) for row in plain]
     assert sum(token >= 256 for row in plain for token in row) > 1000
+    assert tokenizer.encoding.decode_batch(plain) == [caption.lower() for caption in captions]
 
 
 def test_clip_s_rows_are_those_of_plain_python(clip):

@@ -277,6 +277,15 @@ def test_the_pickle_says_what_torch_says(tmp_path):
     assert used[0] <= used[1]  # so torch.load(weights_only=True) knows them all
 
 
+def test_strides_are_those_of_contiguous_tensors(tmp_path):
+    """As torch gives them: (1, 1) for empty(3, 0), not (0, 1)."""
+    path = tmp_path / "written.pt"
+    shapes = {(3, 0): (1, 1), (0, 3): (3, 1), (2, 1, 4): (4, 4, 1), (): ()}
+    torch_file.write(path, {str(shape): np.zeros(shape, np.float32) for shape in shapes})
+    calls = recorded(data_pickle(path)).values()
+    assert {size: stride for _, (_, _, size, stride, *_) in calls} == shapes
+
+
 @pytest.mark.parametrize("limit", [zipfile.ZIP64_LIMIT, 60])
 def test_the_archive_is_laid_out_as_torch_does(tmp_path, monkeypatch, limit):
     """With a lower limit also as it is where entries, or the file, pass 2 GiB."""
@@ -380,7 +389,7 @@ ONE, TWO = {"a.weight": np.zeros(1)}, {"a.weight": np.ones(2)}
     ],
 )
 def test_unwrap_finds_the_state_dict(checkpoint, expected):
-    assert torch_file.unwrap(checkpoint) == expected
+    assert_equal(torch_file.unwrap(checkpoint), expected)
 
 
 def test_unwrap_leaves_a_prefix_that_not_all_names_have():

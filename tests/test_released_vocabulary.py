@@ -128,6 +128,7 @@ def test_without_a_network_the_sentence_has_the_reason(tmp_path, hub):
         lambda content: content.partition(b"\n")[2],
         lambda content: b"\xff" + content,
         lambda content: gzip.compress(content)[:-20],
+        lambda content: gzip.compress(content)[:10] + b"\xff" * 50,
         lambda content: b"\x1f\x8b" + content,
     ],
 )

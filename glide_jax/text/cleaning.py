@@ -5,7 +5,7 @@ import re
 
 # CLIP finds words by taking all punctuation in a row as one, so that a special token is one only
 # where none comes before it.
-_PUNCTUATION = re.compile(r"((?:<\|(?:start|end)oftext\|>)+)|(?:[^\w\s]|_)+", re.IGNORECASE)
+_PUNCTUATION = re.compile(r"(<\|(?:start|end)oftext\|>)|(?:[^\w\s]|_)+", re.IGNORECASE)
 
 
 def clip(caption):

@@ -61,9 +61,7 @@ def _bytes():
     return sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
-def _bpe(single, merges, specials=(), end=None):
+def _bpe(single, merges, specials=(), end=""):
     tokens = [*single, *("".join(pair) for pair in merges), *specials]
     vocab = {token: number for number, token in enumerate(tokens)}
-    # The library takes no None for what is not there.
-    ending = {} if end is None else {"end_of_word_suffix": end}
-    return models.BPE(vocab, list(merges), **ending)
+    return models.BPE(vocab, list(merges), end_of_word_suffix=end)
