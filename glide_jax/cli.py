@@ -39,7 +39,7 @@ class Sampling:
     """Noise of ddim, from 0 (none) to 1."""
     batch_size: int = 16
     """Pictures at a time, rounded up to a multiple of the devices."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of matrix products; auto is float32 on a CPU and bfloat16 elsewhere."""
 
     def settings(self):

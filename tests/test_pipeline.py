@@ -183,8 +183,9 @@ def test_bad_arguments_are_named(pipeline, settings, message):
         draw(pipeline, **arguments)
 
 
-def test_a_model_of_another_dtype_is_made_on_request(pipeline):
-    half = Pipeline(tiny.MODEL, pipeline.params, pipeline.tokenizer, dtype="bfloat16")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_model_of_another_dtype_is_made_on_request(dtype, pipeline):
+    half = Pipeline(tiny.MODEL, pipeline.params, pipeline.tokenizer, dtype=dtype)
     a, b = (draw(p, PROMPTS[:1]).astype(float) for p in (half, pipeline))
-    assert half.dtype == jax.numpy.bfloat16
+    assert half.dtype == dtype
     assert 0 < np.abs(a - b).mean() < 20

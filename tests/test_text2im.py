@@ -4,7 +4,6 @@ import json
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -146,7 +145,10 @@ def test_fresh_model_predicts_zero(inputs):
     np.testing.assert_array_equal(denoise(params, x, t, encode(params, tokens, mask)), 0)
 
 
-def test_bfloat16_is_close_and_comes_back_as_float32(params, inputs):
+@pytest.mark.parametrize(
+    ("dtype", "least", "most"), [("bfloat16", 1e-4, 0.05), ("float16", 1e-5, 0.005)]
+)
+def test_half_precision_is_close_and_comes_back_as_float32(dtype, least, most, params, inputs):
     tokens, mask, x, t = inputs
     run = jax.jit(
         lambda dtype: text2im.denoise(
@@ -156,10 +158,10 @@ def test_bfloat16_is_close_and_comes_back_as_float32(params, inputs):
         ),
         static_argnums=0,
     )
-    half, whole = run(jnp.bfloat16), run(jnp.float32)
+    half, whole = run(dtype), run("float32")
     assert half.dtype == whole.dtype == np.float32
     error = np.abs(half - whole).mean() / np.abs(whole).mean()
-    assert 1e-4 < error < 0.05
+    assert least < error < most
 
 
 def test_dropout_needs_a_key_and_changes_the_output(params, inputs):
