@@ -1,7 +1,7 @@
 """Model folders: what ships, converts, and what `Pipeline` loads.
 
-A model folder holds `config.json`, `tokenizer.json` and `params.safetensors`. Nothing half-written
-ever has a final name.
+A model folder holds `config.json`, `tokenizer.json` and `params.safetensors`; a model that knows no
+captions has no `tokenizer.json`. Nothing half-written ever has a final name.
 """
 
 import hashlib
@@ -48,7 +48,10 @@ def save_description(folder, model: config.Diffusion, tokenizer):
     folder = epath.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     described = {"format_version": FORMAT_VERSION, "kind": KIND, "model": config.to_dict(model)}
-    write_text(folder / "tokenizer.json", tokenizer.to_json())
+    if encoding := tokenizer.to_json():
+        write_text(folder / "tokenizer.json", encoding)
+    else:
+        (folder / "tokenizer.json").unlink(missing_ok=True)
     write_text(folder / "config.json", json.dumps(described, indent=2) + "\n")
 
 
@@ -65,9 +68,17 @@ def load_description(folder):
         if found != (KIND, FORMAT_VERSION):
             raise ValueError(f"its kind and format are {found}; known: {(KIND, FORMAT_VERSION)}")
         model = config.from_dict(config.Diffusion, described["model"])
-        return model, text.from_json(read_text(folder / "tokenizer.json"), model.text)
+        return model, _load_tokenizer(folder / "tokenizer.json", model)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder} is not a model that can be read: {error}") from error
+
+
+def _load_tokenizer(path, model):
+    return (
+        text.from_json(read_text(path), model.text)
+        if path.exists()
+        else text.NoTokenizer(model.text)
+    )
 
 
 def save_params(path, params, dtype="float32"):
