@@ -41,7 +41,7 @@ def clip_encoding(merges):
     """
     single = _bytes() + [f"{byte}</w>" for byte in _bytes()]
     specials = [CLIP_START, CLIP_END]
-    encoding = tokenizers.Tokenizer(_bpe(single, merges, specials, end="</w>"))
+    encoding = tokenizers.Tokenizer(_bpe(single, merges, specials, end_of_word_suffix="</w>"))
     encoding.add_special_tokens(specials)
     encoding.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -61,7 +61,7 @@ def _bytes():
     return sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
-def _bpe(single, merges, specials=(), end=None):
+def _bpe(single, merges, specials=(), **options):
     tokens = [*single, *("".join(pair) for pair in merges), *specials]
     vocab = {token: number for number, token in enumerate(tokens)}
-    return models.BPE(vocab, list(merges), end_of_word_suffix=end)
+    return models.BPE(vocab, list(merges), **options)
