@@ -90,10 +90,11 @@ def save(images, prompts, arguments, settings):
 def load_upsampler(arguments, pipeline):
     """The Pipeline that enlarges what another one draws, or None."""
     from glide_jax import Pipeline
+    from glide_jax.released.ready import ready
 
     if arguments.upsampler is None:
         return None
-    upsampler = Pipeline.load(arguments.upsampler, arguments.dtype)
+    upsampler = Pipeline.load(ready(arguments.upsampler), arguments.dtype)
     takes, gets = upsampler.model.unet.low_res_size, pipeline.model.unet.image_size
     if takes != gets:
         what = f"enlarges pictures of {takes} pixels" if takes else "is no upsampler"
@@ -109,9 +110,11 @@ def main(arguments):
     prompts = read_prompts(parsed)
     check_output(parsed.out)
 
-    from glide_jax import Pipeline  # after parsing: --help need not wait for JAX
+    # After parsing: --help need not wait for JAX.
+    from glide_jax import Pipeline
+    from glide_jax.released.ready import ready
 
-    pipeline = Pipeline.load(parsed.model, parsed.dtype)
+    pipeline = Pipeline.load(ready(parsed.model), parsed.dtype)
     upsampler = load_upsampler(parsed, pipeline)
     settings = {"num": parsed.num, "seed": parsed.seed} | parsed.settings()
     images = pipeline.text_to_image(prompts, progress=True, **settings)

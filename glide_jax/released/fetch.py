@@ -42,6 +42,10 @@ class Arguments:
     """Where they go; by default $GLIDE_JAX_CACHE or ~/.cache/glide_jax."""
     verify: bool = False
     """Reads files that are there already, too, and compares their checksums."""
+    convert: bool = False
+    """Makes models of them, too, which go by the names glide-base and so on."""
+    vocab: Path | None = None
+    """For --convert: the folder of the published vocabulary; by default the cache or the hub."""
 
 
 def run(arguments: Arguments):
@@ -53,6 +57,12 @@ def run(arguments: Arguments):
     try:
         for name in arguments.names:
             print(fetch(name, arguments.cache, arguments.url, verify=arguments.verify))
+        if arguments.convert:
+            from glide_jax.released.ready import ready  # loads JAX, for which a fetch need not wait
+
+            for name in arguments.names:
+                model = f"glide-{name.removeprefix('glide-')}"
+                print(ready(model, arguments.cache, arguments.url, arguments.vocab))
     except KeyboardInterrupt:
         print("what came is kept: the same command goes on from there", file=sys.stderr)
         raise
