@@ -100,7 +100,7 @@ def test_shapes_tell_the_rest(model):
 
 
 @pytest.mark.filterwarnings("ignore:the model has 64 rows of tokens")
-@pytest.mark.parametrize("name", released.MANIFESTS)
+@pytest.mark.parametrize("name", released.TOLD_OF)
 def test_a_checkpoint_becomes_a_model_folder(name, tmp_path):
     path = released.checkpoint(tmp_path / "model.pt", name)
     model = convert(path, tmp_path / "model", released.TOLD_OF[name])
