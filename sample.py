@@ -37,7 +37,7 @@ class Arguments(cli.Sampling):
     """Pictures a caption; the i-th is drawn from seed + i."""
     seed: int = 0
     clip: str | None = None
-    """A noised CLIP that leads to the captions too: its model folder."""
+    """A noised CLIP that leads to the captions too: a published one's name or a model folder."""
     clip_guidance_scale: float = 3.0
     """How far the CLIP leads; 0 is not at all."""
     upsampler: str | None = None
@@ -124,7 +124,7 @@ def main(arguments):
     from glide_jax.released.ready import ready
 
     pipeline = Pipeline.load(ready(parsed.model), parsed.dtype)
-    clip = parsed.clip and NoisedClip.load(parsed.clip, parsed.dtype)
+    clip = parsed.clip and NoisedClip.load(ready(parsed.clip), parsed.dtype)
     upsampler = load_upsampler(parsed, pipeline)
     settings = {"num": parsed.num, "seed": parsed.seed} | parsed.settings()
     led = {"clip_guidance_scale": parsed.clip_guidance_scale}

@@ -17,6 +17,7 @@ TOLD = Untold(
 TOLD_UPSAMPLER = Untold(
     image_size=32, head_channels=16, text_heads=4, low_res_size=16, schedule="linear"
 )
+TOLD_CLIP = Untold(head_channels=16, text_heads=2, schedule="squaredcos_cap_v2")
 TOLD_OF = {
     "tiny-text2im": TOLD,
     "tiny-superres": TOLD_UPSAMPLER,
@@ -56,6 +57,15 @@ def checkpoint(path, name="tiny-text2im", **changed):
     weights = state_dict(name) | changed
     torch_file.write(path, {key: array for key, array in weights.items() if array is not None})
     return path
+
+
+def clip_model():
+    """The config that the parity figures of the tiny CLIP were made with."""
+    return config.Clip(
+        config.ClipImage(image_size=16, patch=4, width=32, layers=2, heads=2),
+        config.TextEncoder(12, 64, 32, layers=2, heads=2, cleaning="clip"),
+        embedding=24,
+    )
 
 
 def flags(told):

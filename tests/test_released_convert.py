@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,13 +16,14 @@ from glide_jax import Pipeline, checkpoint, cli, config, model_folder
 from glide_jax.released import __main__ as command
 from glide_jax.released import known, torch_file
 from glide_jax.released.convert import convert
-from glide_jax.released.infer import infer
-from glide_jax.released.names import from_pytorch, to_pytorch
+from glide_jax.released.infer import infer, infer_clip
+from glide_jax.released.names import clip_from_pytorch, from_pytorch, to_pytorch
 from tests import released
 from tests.stand_ins import FIXTURES
 
 ROOT = Path(__file__).parents[1]
 TEXT2IM = "tiny-text2im"
+CLIP = released.clip_model()
 BASE = config.Diffusion()
 UPSAMPLER = config.Diffusion(
     config.UNet(image_size=256, channel_mult=(1, 1, 2, 2, 4, 4), num_res_blocks=2, low_res_size=64),
@@ -103,7 +105,7 @@ def test_shapes_tell_the_rest(model):
 @pytest.mark.parametrize("name", released.TOLD_OF)
 def test_a_checkpoint_becomes_a_model_folder(name, tmp_path):
     path = released.checkpoint(tmp_path / "model.pt", name)
-    model = convert(path, tmp_path / "model", released.TOLD_OF[name])
+    model = convert([path], tmp_path / "model", released.TOLD_OF[name])
     assert model == released.model_of(name)
     described, _, params = checkpoint.load_model(tmp_path / "model")
     assert described == model
@@ -111,10 +113,57 @@ def test_a_checkpoint_becomes_a_model_folder(name, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, params, expected)
 
 
+def test_the_published_clip_is_known():
+    shapes = json.loads((FIXTURES / "manifest_clip.json").read_text())
+    image, text = shapes["clip-image-enc"], shapes["clip-text-enc"]
+    assert infer_clip(image, text, known.recall(image).over(known.recall(text))) == config.Clip()
+    assert known.recall(image | {"more": [1]}) == known.NOTHING
+
+
+@pytest.fixture
+def towers(tmp_path):
+    names = "tiny-clip-image", "tiny-clip-text"
+    return [released.checkpoint(tmp_path / f"{name}.pt", name) for name in names]
+
+
+@pytest.mark.filterwarnings("ignore:the model has 64 rows of tokens")
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_towers_become_a_clip(order, towers, tmp_path):
+    assert convert(towers[::order], tmp_path / "clip", released.TOLD_CLIP) == CLIP
+    model, _, params = checkpoint.load_model(tmp_path / "clip", kind="clip")
+    assert model == CLIP and params["logit_scale"] == pytest.approx(math.log(100))
+    dicts = map(released.state_dict, ("tiny-clip-image", "tiny-clip-text"))
+    expected = clip_from_pytorch(*dicts, model_folder.param_shapes(CLIP))
+    jax.tree.map(np.testing.assert_array_equal, params, expected)
+
+
+def test_what_is_no_clip_is_named(towers, tmp_path):
+    image, text = towers
+    base = released.checkpoint(tmp_path / "base.pt")
+    wrong = torch_file.read(image) | {"blocks.input.w_pos": np.zeros((18, 32), np.float32)}
+    torch_file.write(tmp_path / "wrong.pt", wrong)
+    told, of = released.TOLD_CLIP, replace
+    for paths, untold, message in (
+        ([image], told, "it is a tower of CLIP: give both, clip_image_enc.pt and clip_text_enc.pt"),
+        ([base, text], told, "there is no image tower of GLIDE's: it has no blocks.input.w_t"),
+        ([image, image], told, "there is no text tower of GLIDE's: it has no blocks.input.w_voc"),
+        ([image, tmp_path / "wrong.pt"], told, "there is no text tower"),
+        ([tmp_path / "wrong.pt", text], told, "has 17 patches, which make no square"),
+        ([image, text], known.NOTHING, "give --head-channels, --text-heads, --schedule"),
+        ([image, text], of(told, head_channels=12), "head_channels is 12; allowed: divisors of 32"),
+        ([image, text], of(told, image_size=8), "image_size is 8, but its shapes tell otherwise"),
+    ):
+        with pytest.raises(ValueError, match=f"cannot be converted: .*{re.escape(message)}"):
+            convert(paths, tmp_path / "clip", untold)
+    with pytest.raises(ValueError, match="there are 3 files to convert; give one, or CLIP's two"):
+        command.main(["convert", *map(str, [base] * 3), "--out", str(tmp_path / "clip")])
+    assert not (tmp_path / "clip").exists()
+
+
 def test_a_vocabulary_of_another_size_is_warned_of(tmp_path):
     path = released.checkpoint(tmp_path / "model.pt")
     with pytest.warns(UserWarning, match="the model has 64 rows of tokens, .* no tokenizer"):
-        convert(path, tmp_path / "model", released.TOLD)
+        convert([path], tmp_path / "model", released.TOLD)
     names = sorted(path.name for path in (tmp_path / "model").iterdir())
     assert names == ["config.json", "params.safetensors"]
 
@@ -129,7 +178,7 @@ def test_precisions(dtype, stored, tmp_path):
     dtype = jax.numpy.dtype(dtype)
     weights = released.state_dict(TEXT2IM, dtype)
     torch_file.write(tmp_path / "model.pt", weights)
-    model = convert(tmp_path / "model.pt", tmp_path / "model", released.TOLD)
+    model = convert([tmp_path / "model.pt"], tmp_path / "model", released.TOLD)
     params = model_folder.read_params(tmp_path / "model" / "params.safetensors", model)
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(params)} == {stored}
     loaded = to_pytorch(checkpoint.load_model(tmp_path / "model")[2])
@@ -141,14 +190,14 @@ def test_precisions(dtype, stored, tmp_path):
 def test_what_training_scripts_save_around_weights_is_taken_off(tmp_path):
     wrapped = {f"module._orig_mod.{name}": a for name, a in released.state_dict(TEXT2IM).items()}
     torch_file.write(tmp_path / "model.safetensors", wrapped)
-    model = convert(tmp_path / "model.safetensors", tmp_path / "model", released.TOLD)
+    model = convert([tmp_path / "model.safetensors"], tmp_path / "model", released.TOLD)
     assert model == released.model_of(TEXT2IM)
 
 
 @pytest.mark.filterwarnings("ignore:the model has 64 rows of tokens")
 def test_a_converted_model_samples_as_the_tree_that_it_is(tmp_path):
     path = released.checkpoint(tmp_path / "model.pt")
-    model = convert(path, tmp_path / "model", released.TOLD)
+    model = convert([path], tmp_path / "model", released.TOLD)
     loaded = Pipeline.load(tmp_path / "model")
     params = from_pytorch(released.state_dict(TEXT2IM), model_folder.param_shapes(model))
     direct = Pipeline(model, params, loaded.tokenizer)
@@ -169,7 +218,7 @@ peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 model_folder.param_shapes(MEDIUM)
 before = peak()
 path, out = map(Path, sys.argv[1:])
-assert convert(path, out, known.Untold(64, None, 32, 8, "linear")) == MEDIUM
+assert convert([path], out, known.Untold(64, None, 32, 8, "linear")) == MEDIUM
 print((peak() - before) / path.stat().st_size)
 """
 MEDIUM = config.Diffusion(
@@ -212,7 +261,7 @@ BAD = [
      "--schedule"),
     (TEXT2IM, WITHOUT, "shapes do not tell image_size, schedule: give --image-size, --schedule"),
     ("tiny-superres", TOLD, "shapes do not tell low_res_size: give --low-res-size"),
-    (TEXT2IM, [*TOLD, "--low-res-size", "4"], "low_res_size is 4, but it is no upsampler"),
+    (TEXT2IM, [*TOLD, "--low-res-size", "4"], "low_res_size is 4, but its shapes tell otherwise"),
     (TEXT2IM, [*TOLD, "--text-heads", "5"], "TextEncoder.width is 32; allowed: multiples of heads"),
     (TEXT2IM, [*TOLD, "--head-channels", "24"], "UNet.head_channels is 24; allowed: divisors of"),
     (TEXT2IM, [*TOLD, "--image-size", "17"], "UNet.image_size is 17; allowed: multiples of 2"),
@@ -225,7 +274,7 @@ BAD = [
     ({"time_embed.0.weight": (128, 24)}, TOLD,
      "its widths are (32, 64); they must be multiples of 24"),
     ({"time_embed.0.weight": None}, TOLD,
-     "it is no text-guided diffusion model of GLIDE's: it has no time_embed.0.weight"),
+     "there is no text-guided diffusion model of GLIDE's: it has no time_embed.0.weight"),
     ({"input_blocks.2.0.op.weight": (32, 32, 3, 3)}, TOLD, "it resamples by convolutions"),
     ({"output_blocks.0.1.qkv.weight": None}, TOLD, "its output blocks differ within a level"),
     ({"more.weight": (3, 4), "final_ln.bias": None}, TOLD,
@@ -271,7 +320,7 @@ def test_a_conversion_that_was_stopped_is_no_model_and_begins_again(tmp_path, mo
     path, out = released.checkpoint(tmp_path / "model.pt"), tmp_path / "model"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(model_folder, "save_description", stop)
-        convert(path, out, released.TOLD)
+        convert([path], out, released.TOLD)
     with pytest.raises(ValueError, match="there is no model"):
         checkpoint.load_model(out)
     command.main(["convert", str(path), "--out", str(out), *TOLD])

@@ -37,7 +37,7 @@ def test_what_was_converted_comes_back_bit_for_bit(name, suffix, dtype, tmp_path
     # Numbers that arithmetic would not keep.
     weights["out.2.bias"][:3] = np.nan, -np.inf, -0.0
     torch_file.write(tmp_path / "model.pt", weights)
-    convert(tmp_path / "model.pt", tmp_path / "model", released.TOLD_OF[name])
+    convert([tmp_path / "model.pt"], tmp_path / "model", released.TOLD_OF[name])
     export(tmp_path / "model", tmp_path / f"back{suffix}")
     assert_same_bits(tmp_path / f"back{suffix}", weights)
 
@@ -69,7 +69,7 @@ def test_what_the_published_code_cannot_have_is_refused(changed, tmp_path):
 
 def test_the_command_and_what_it_refuses(tmp_path, monkeypatch, capsys):
     path, out = released.checkpoint(tmp_path / "model.pt"), tmp_path / "back.pt"
-    convert(path, tmp_path / "model", released.TOLD)
+    convert([path], tmp_path / "model", released.TOLD)
     command.main(["export", str(tmp_path / "model"), "--out", str(out)])
     assert capsys.readouterr().out == f"{out}\n"
     assert_same_bits(out, released.state_dict("tiny-text2im"))

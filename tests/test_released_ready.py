@@ -27,11 +27,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:the model has 64 rows of tokens"
 
 @pytest.fixture
 def mirror(tmp_path):
-    """A folder that has two of the published files; the models in them are tiny."""
+    """A folder that has four of the published files; the models in them are tiny."""
     folder = tmp_path / "mirror"
     folder.mkdir()
     released.checkpoint(folder / "base.pt", "tiny-text2im")
     released.checkpoint(folder / "upsample.pt", "tiny-superres")
+    released.checkpoint(folder / "clip_image_enc.pt", "tiny-clip-image")
+    released.checkpoint(folder / "clip_text_enc.pt", "tiny-clip-text")
     return folder
 
 
@@ -39,7 +41,8 @@ def mirror(tmp_path):
 def cache(tmp_path, monkeypatch):
     """An empty cache; the tiny models are known."""
     monkeypatch.setenv("GLIDE_JAX_CACHE", str(tmp_path / "cache"))
-    for name, told in released.TOLD_OF.items():
+    towers = dict.fromkeys(("tiny-clip-image", "tiny-clip-text"), released.TOLD_CLIP)
+    for name, told in (released.TOLD_OF | towers).items():
         monkeypatch.setitem(known.KNOWN, known.digest(released.MANIFESTS[name]), told)
     return tmp_path / "cache"
 
@@ -113,3 +116,17 @@ def test_a_run_that_goes_on_needs_no_published_model(cache, tmp_path, monkeypatc
     config = str(ROOT / "configs" / "finetune.py")
     train.main([config, "--init-from", "glide-base", "--run", str(tmp_path)])
     assert not cache.exists()
+
+
+def test_two_files_make_the_clip_that_guides_by_its_name(mirror, cache, tmp_path, capsys):
+    command.main(["fetch", "clip", "--url", str(mirror), "--convert"])
+    paths = ["clip_image_enc.pt", "clip_text_enc.pt", "models/glide-clip"]
+    assert capsys.readouterr().out.splitlines() == [str(cache / path) for path in paths]
+    assert load_description(find_model("glide-clip"), kind="clip")[0] == released.clip_model()
+    with pytest.raises(ValueError, match="glide-clip holds a CLIP, which goes to --clip"):
+        sample.main(["x", "--model", "glide-clip"])
+    # Its vocabulary is another, and so it stops at the caption, not before.
+    ready("glide-base", url=mirror)
+    out = ["--out", str(tmp_path / "out"), "--steps", "2"]
+    with pytest.raises(ValueError, match="the model has no tokenizer, and so no tokens for 'x'"):
+        sample.main(["x", "--model", "glide-base", "--clip", "glide-clip", *out])

@@ -1,6 +1,7 @@
 """What a state dict's shapes tell of the model that it belongs to."""
 
 import itertools
+import math
 import re
 
 from glide_jax import config
@@ -11,10 +12,14 @@ KINDS = {3: (False, False), 6: (False, True), 7: (True, False), 10: (True, True)
 
 
 class _Shapes(dict):
-    """{PyTorch name: shape}; a ValueError where a name is missing."""
+    """{PyTorch name: shape} of `what`; a ValueError where a name is missing."""
+
+    def __init__(self, shapes, what):
+        super().__init__(shapes)
+        self.what = what
 
     def __missing__(self, name):
-        raise ValueError(f"it is no text-guided diffusion model of GLIDE's: it has no {name}")
+        raise ValueError(f"there is no {self.what} of GLIDE's: it has no {name}")
 
     def axes(self, name, number):
         """The shape of a parameter that must have so many axes, none of them empty."""
@@ -23,13 +28,13 @@ class _Shapes(dict):
         return self[name]
 
     def count(self, module):
-        """How many of a numbered module there are."""
-        pattern = re.compile(rf"{re.escape(module)}\.(\d+)\.")
+        """How many modules of this name there are, each with a number after it."""
+        pattern = re.compile(rf"{re.escape(module)}(\d+)\.")
         return len({match[1] for name in self if (match := pattern.match(name))})
 
 
 def infer(shapes, untold: Untold):
-    """The config of the model that a state dict of these shapes belongs to.
+    """The config of the diffusion model that a state dict of these shapes belongs to.
 
     The published models' code leaves no choice in 32 groups a norm, and has 1000 timesteps.
 
@@ -40,14 +45,19 @@ def infer(shapes, untold: Untold):
     Raises:
         ValueError: names what is missing in `untold` or in the shapes, or what is not GLIDE's.
     """
-    shapes = _Shapes(shapes)
+    if "blocks.input.w_pos" in shapes:
+        raise ValueError(
+            "it is a tower of CLIP: give both, clip_image_enc.pt and clip_text_enc.pt, to one model"
+        )
+    shapes = _Shapes(shapes, "text-guided diffusion model")
     channels = shapes.axes("input_blocks.0.0.weight", 4)[1]
     if channels not in KINDS:
         raise ValueError(
             f"its input has {channels} channels; allowed: {', '.join(map(str, KINDS))}"
         )
     inpaint, upsamples = KINDS[channels]
-    _check_told(untold, upsamples)
+    needed = ("image_size", "head_channels", "text_heads", "schedule")
+    _check_told(untold, (*needed, "low_res_size") if upsamples else needed)
     return config.Diffusion(
         _unet(shapes, untold, inpaint, upsamples),
         _text_encoder(shapes, untold.text_heads),
@@ -56,9 +66,47 @@ def infer(shapes, untold: Untold):
     )
 
 
-def _check_told(untold, upsamples):
-    needed = ["image_size", "head_channels", "text_heads", "schedule"]
-    needed += ["low_res_size"] * upsamples
+def infer_clip(image, text, untold: Untold):
+    """The config of the noised CLIP whose towers' state dicts have these shapes.
+
+    Args:
+        image, text: {PyTorch name: shape} of clip_image_enc.pt and of clip_text_enc.pt.
+        untold: what shapes do not tell.
+
+    Raises:
+        ValueError: as `infer`.
+    """
+    _check_told(untold, ("head_channels", "text_heads", "schedule"))
+    image, text = _Shapes(image, "image tower"), _Shapes(text, "text tower")
+    timesteps, width = image.axes("blocks.input.w_t", 2)
+    if width % untold.head_channels:
+        raise ValueError(
+            f"head_channels is {untold.head_channels}; allowed: divisors of {width}, the width of "
+            "the image tower"
+        )
+    patch = image.axes("blocks.input.patch_proj", 4)[-1]
+    patches = image.axes("blocks.input.w_pos", 2)[0] - 1
+    side = math.isqrt(patches)
+    if side**2 != patches:
+        raise ValueError(f"its blocks.input.w_pos has {patches} patches, which make no square")
+    layers, heads = image.count("blocks.block_"), width // untold.head_channels
+    return config.Clip(
+        config.ClipImage(side * patch, patch, width, layers, heads),
+        _text_tower(text, untold.text_heads),
+        image.axes("blocks.output.f.w", 2)[0],
+        untold.schedule,
+        timesteps,
+    )
+
+
+def _text_tower(shapes, heads):
+    context, width = shapes.axes("blocks.input.w_pos", 2)
+    vocab_size, _ = shapes.axes("blocks.input.w_voc", 2)
+    layers = shapes.count("blocks.block_")
+    return config.TextEncoder(context, vocab_size, width, layers, heads, cleaning="clip")
+
+
+def _check_told(untold, needed):
     missing = [name for name in needed if getattr(untold, name) is None]
     if missing:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
@@ -66,17 +114,16 @@ def _check_told(untold, upsamples):
             f"it is none of the published models, and shapes do not tell {', '.join(missing)}: "
             f"give {flags}"
         )
-    if untold.low_res_size is not None and not upsamples:
-        raise ValueError(
-            f"low_res_size is {untold.low_res_size}, but it is no upsampler: its first convolution "
-            "has no channels for a small picture"
-        )
+    for name in ("image_size", "low_res_size"):
+        value = getattr(untold, name)
+        if value is not None and name not in needed:
+            raise ValueError(f"{name} is {value}, but its shapes tell otherwise: leave it out")
 
 
 def _text_encoder(shapes, heads):
     context, width = shapes.axes("positional_embedding", 2)
     vocab_size, _ = shapes.axes("token_embedding.weight", 2)
-    layers = shapes.count("transformer.resblocks")
+    layers = shapes.count("transformer.resblocks.")
     return config.TextEncoder(context, vocab_size, width, layers, heads)
 
 
@@ -109,7 +156,7 @@ def _levels(shapes):
     if any(re.fullmatch(r"(in|out)put_blocks\..*\.(op|conv)\.weight", name) for name in shapes):
         raise ValueError("it resamples by convolutions, and GLIDE's models by residual blocks")
     levels = [[]]
-    for block in range(shapes.count("output_blocks")):
+    for block in range(shapes.count("output_blocks.")):
         inside = f"output_blocks.{block}"
         attends = f"{inside}.1.qkv.weight" in shapes
         width, *_ = shapes.axes(f"{inside}.0.out_layers.3.weight", 4)

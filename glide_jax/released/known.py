@@ -1,4 +1,4 @@
-"""The published diffusion models, known by their parameters' names and shapes."""
+"""The published models, known by their parameters' names and shapes."""
 
 import dataclasses
 import hashlib
@@ -17,9 +17,9 @@ class Untold:
     low_res_size: int | None = None
     """Of an upsampler: side of the small picture that it is given."""
     head_channels: int | None = None
-    """Width of a head of the UNet's attention."""
+    """Width of a head of the UNet's attention, or of that of CLIP's image tower."""
     text_heads: int | None = None
-    """Heads of the text encoder."""
+    """Heads of the text encoder, or of CLIP's text tower."""
     schedule: Literal["linear", "squaredcos_cap_v2"] | None = None
     """Of the noise."""
 
@@ -32,12 +32,14 @@ class Untold:
 NOTHING = Untold()
 _BASE = Untold(64, None, 64, 8, "squaredcos_cap_v2")
 _UPSAMPLE = Untold(256, 64, 64, 8, "linear")
-# By `digest`: base, base-inpaint, upsample, upsample-inpaint.
+# By `digest`: base, base-inpaint, upsample, upsample-inpaint, CLIP's image and text tower.
 KNOWN = {
     "27bd9877ac4e1e4c": _BASE,
     "88404bee15c70e2a": _BASE,
     "3c21983225b145ea": _UPSAMPLE,
     "81b845c8cbff20c0": _UPSAMPLE,
+    "9c5520480cc9e361": Untold(head_channels=64, schedule="squaredcos_cap_v2"),
+    "b1788cb597d8b989": Untold(text_heads=8),
 }
 
 

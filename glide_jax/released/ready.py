@@ -1,10 +1,10 @@
-"""The published models as names: fetched and converted when they are first asked for."""
+"""The published models by name: fetched and converted when they are first asked for."""
 
 from pathlib import Path
 
 from glide_jax.model_folder import PUBLISHED, published_folder
 from glide_jax.released.convert import convert
-from glide_jax.released.fetch import fetch
+from glide_jax.released.fetch import MODELS, fetch, look_up
 
 
 def ready(name, cache=None, url=None, vocab=None, progress=True):
@@ -29,5 +29,6 @@ def ready(name, cache=None, url=None, vocab=None, progress=True):
     if (Path(name) / "config.json").exists():
         return name
     if not (folder / "config.json").exists():
-        convert(fetch(name, cache, url, progress), folder, vocab=vocab, cache=cache)
+        paths = [fetch(part, cache, url, progress) for part in look_up(name, MODELS)]
+        convert(paths, folder, vocab=vocab, cache=cache)
     return folder
