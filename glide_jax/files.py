@@ -1,7 +1,9 @@
-"""Files that are written whole or not at all, as UTF-8 on every system."""
+"""Files that are written whole or not at all, as UTF-8 on every system; and the cache's place."""
 
 import contextlib
+import os
 import uuid
+from pathlib import Path
 
 from etils import epath
 
@@ -44,3 +46,9 @@ def read_text(path):
         return epath.Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a text file in UTF-8: {error}") from None
+
+
+def cache_folder():
+    """Of what is fetched: $GLIDE_JAX_CACHE, else $XDG_CACHE_HOME/glide_jax or ~/.cache's."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("GLIDE_JAX_CACHE") or Path(home) / "glide_jax").expanduser()
