@@ -36,9 +36,9 @@ class Arguments(cli.Sampling):
     num: int = 1
     """Pictures a caption; the i-th is drawn from seed + i."""
     seed: int = 0
-    clip: str | None = None
+    clip_model: str | None = None
     """A noised CLIP that leads to the captions too: a published one's name or a model folder."""
-    clip_guidance_scale: float = 3.0
+    clip_scale: float = 3.0
     """How far the CLIP leads; 0 is not at all."""
     upsampler: str | None = None
     """A model that enlarges the pictures: a name, a model folder or a training run."""
@@ -47,9 +47,9 @@ class Arguments(cli.Sampling):
     """A .png file for a grid, or a folder for one file a picture."""
 
     def __post_init__(self):
-        scale = self.clip_guidance_scale
-        if self.clip is None and scale != Arguments.clip_guidance_scale:
-            raise ValueError(f"--clip-guidance-scale is {scale}, but there is no --clip to guide")
+        scale = self.clip_scale
+        if self.clip_model is None and scale != Arguments.clip_scale:
+            raise ValueError(f"--clip-scale is {scale}, but there is no --clip-model to guide")
 
 
 def read_prompts(arguments):
@@ -124,14 +124,14 @@ def main(arguments):
     from glide_jax.released.ready import ready
 
     pipeline = Pipeline.load(ready(parsed.model), parsed.dtype)
-    clip = parsed.clip and NoisedClip.load(ready(parsed.clip), parsed.dtype)
+    clip = parsed.clip_model and NoisedClip.load(ready(parsed.clip_model), parsed.dtype)
     upsampler = load_upsampler(parsed, pipeline)
     settings = {"num": parsed.num, "seed": parsed.seed} | parsed.settings()
-    led = {"clip_guidance_scale": parsed.clip_guidance_scale}
+    led = {"clip_guidance_scale": parsed.clip_scale}
     images = pipeline.text_to_image(prompts, progress=True, clip=clip, **settings, **led)
     settings |= {"model": parsed.model, "dtype": str(pipeline.dtype)}
     if clip:
-        settings |= {"clip": parsed.clip} | led
+        settings |= {"clip": parsed.clip_model} | led
     if upsampler:
         how = dataclasses.asdict(parsed.upsampling)
         images = upsampler.upsample(images, prompts, seed=parsed.seed, progress=True, **how)

@@ -39,7 +39,7 @@ class Kind(NamedTuple):
 
 KINDS = {
     "diffusion": Kind("a diffusion model", "--model", config.Diffusion, text2im.init),
-    "clip": Kind("a CLIP", "--clip", config.Clip, clip.init),
+    "clip": Kind("a CLIP", "--clip-model", config.Clip, clip.init),
 }
 
 

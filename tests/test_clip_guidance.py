@@ -213,7 +213,7 @@ def test_a_clip_comes_back(folders, clip_params, tokenizer):
 
 def test_a_caption_is_followed_by_one_command(folders, pipeline, critic, tmp_path):
     options = ["--model", str(folders / "model"), "--steps", "6", "--seed", "5"]
-    led = ["--clip", str(folders / "clip"), "--clip-guidance-scale", "0.5"]
+    led = ["--clip-model", str(folders / "clip"), "--clip-scale", "0.5"]
     sample.main([PROMPTS[0], "--out", str(tmp_path / "led"), *options, *led])
     path = tmp_path / "led" / "0000-5.png"
     settings = read_settings(path)
@@ -228,11 +228,11 @@ def test_a_caption_is_followed_by_one_command(folders, pipeline, critic, tmp_pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--model", "{clip}"], "{clip} holds a CLIP, which goes to --clip; here a diffusion"),
-        (["--clip", "{model}"], "{model} holds a diffusion model, .* --model; here a CLIP is"),
-        (["--clip", "shapes32"], "shapes32 holds a diffusion model"),
-        (["--clip", "corgi"], "there is no model 'corgi'"),
-        (["--clip-guidance-scale", "5"], "--clip-guidance-scale is 5.0, but there is no --clip"),
+        (["--model", "{clip}"], "{clip} holds a CLIP, which goes to --clip-model; here a diffusion"),
+        (["--clip-model", "{model}"], "{model} holds a diffusion model, .* --model; here a CLIP is"),
+        (["--clip-model", "shapes32"], "shapes32 holds a diffusion model"),
+        (["--clip-model", "corgi"], "there is no model 'corgi'"),
+        (["--clip-scale", "5"], "--clip-scale is 5.0, but there is no --clip"),
     ],
 )
 def test_the_wrong_kind_of_model_is_refused_in_a_sentence(folders, options, message):

@@ -123,10 +123,10 @@ def test_two_files_make_the_clip_that_guides_by_its_name(mirror, cache, tmp_path
     paths = ["clip_image_enc.pt", "clip_text_enc.pt", "models/glide-clip"]
     assert capsys.readouterr().out.splitlines() == [str(cache / path) for path in paths]
     assert load_description(find_model("glide-clip"), kind="clip")[0] == released.clip_model()
-    with pytest.raises(ValueError, match="glide-clip holds a CLIP, which goes to --clip"):
+    with pytest.raises(ValueError, match="glide-clip holds a CLIP, which goes to --clip-model"):
         sample.main(["x", "--model", "glide-clip"])
     # Its vocabulary is another, and so it stops at the caption, not before.
     ready("glide-base", url=mirror)
     out = ["--out", str(tmp_path / "out"), "--steps", "2"]
     with pytest.raises(ValueError, match="the model has no tokenizer, and so no tokens for 'x'"):
-        sample.main(["x", "--model", "glide-base", "--clip", "glide-clip", *out])
+        sample.main(["x", "--model", "glide-base", "--clip-model", "glide-clip", *out])

@@ -9,6 +9,7 @@ COMMANDS = {
     "fetch": "brings the published checkpoints into a cache",
     "convert": "makes a model folder of a PyTorch checkpoint",
     "export": "writes a model's weights for PyTorch",
+    "parity": "compares our figures with those of the published models",
 }
 USAGE = "\n".join(
     (
