@@ -73,7 +73,8 @@ def load_description(folder):
 def save_params(path, params, dtype="float32"):
     """Writes a tree of parameters as safetensors, leaves named by their path."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(params)
-    named = {"/".join(k.key for k in keys): np.asarray(leaf, dtype) for keys, leaf in leaves}
+    # The library takes an array's memory as it lies: a transposed view would be written scrambled.
+    named = {"/".join(k.key for k in keys): np.asarray(leaf, dtype, "C") for keys, leaf in leaves}
     with written_whole(path) as beside:
         beside.write_bytes(safetensors.numpy.save(named))
 

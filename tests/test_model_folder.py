@@ -60,6 +60,13 @@ def test_a_folder_of_another_kind_is_refused(folder, change, message):
         checkpoint.load_model(folder)
 
 
+def test_transposed_views_are_written_in_their_own_order(folder, params):
+    views = jax.tree.map(lambda leaf: np.ascontiguousarray(leaf.T).T, params)
+    assert not all(leaf.flags.c_contiguous for leaf in jax.tree.leaves(views))
+    model_folder.save_params(folder / "params.safetensors", views)
+    jax.tree.map(np.testing.assert_array_equal, checkpoint.load_model(folder)[2], params)
+
+
 def test_a_broken_config_is_named(folder):
     (folder / "config.json").write_text("{")
     with pytest.raises(ValueError, match="is not a model that can be read"):

@@ -99,3 +99,53 @@ def from_pytorch(state_dict, target):
         shapes = [f"{name} {filled[name].shape}, not {leaves[name].shape}" for name in wrong]
         raise ValueError(f"the weights do not fit the model: {'; '.join(shapes)}")
     return jax.tree.unflatten(structure, [filled[name] for name in leaves])
+
+
+# Dense layers of ours that the published models have as 1-wide convolutions.
+WIDE_1 = re.compile(r"unet/.*/(qkv|text_kv|out)/kernel")
+
+
+def their_name(path):
+    """The PyTorch name of a leaf of ours, given as its path; the inverse of `our_name`."""
+    tables = {ours: theirs for theirs, ours in TABLES.items()}
+    if path in tables:
+        return tables[path]
+    module, _, leaf = path.rpartition("/")
+    layers = {ours: theirs for theirs, ours in LAYERS.items()}
+    for theirs, ours in MODULES:
+        match = re.match(ours.replace("{i}", r"(\d+)") + r"(?=/|$)", module)
+        if match and module[match.end() :] in layers:
+            for number in match.groups():
+                theirs = theirs.replace("{i}", number, 1)
+            leaf = "bias" if leaf == "bias" else "weight"
+            return f"{theirs}{layers[module[match.end() :]]}.{leaf}"
+    raise ValueError(f"the published models have no parameter for {path}")
+
+
+def their_layout(path, array):
+    """An array of ours in PyTorch's layout: the inverse of `our_layout`."""
+    if not path.endswith("/kernel"):
+        return array
+    array = np.transpose(array, (3, 2, 0, 1) if array.ndim == 4 else (1, 0))
+    return array[..., None] if WIDE_1.fullmatch(path) else array
+
+
+def to_pytorch(params):
+    """Our tree of parameters as a published model's state dict; the inverse of `from_pytorch`.
+
+    Args:
+        params: the tree, as `text2im.init` makes it.
+
+    Returns:
+        {PyTorch name: array}, each a view where the array is numpy's.
+
+    Raises:
+        ValueError: names a leaf that the published models have no parameter for.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    paths = ["/".join(key.key for key in keys) for keys, _ in leaves]
+    arrays = [np.asarray(leaf) for _, leaf in leaves]
+    return {
+        their_name(path): their_layout(path, array)
+        for path, array in zip(paths, arrays, strict=True)
+    }
