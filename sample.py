@@ -36,11 +36,20 @@ class Arguments(cli.Sampling):
     num: int = 1
     """Pictures a caption; the i-th is drawn from seed + i."""
     seed: int = 0
+    clip: str | None = None
+    """A noised CLIP that leads to the captions too: its model folder."""
+    clip_guidance_scale: float = 3.0
+    """How far the CLIP leads; 0 is not at all."""
     upsampler: str | None = None
     """A model that enlarges the pictures: a name, a model folder or a training run."""
     upsampling: Upsampling = field(default_factory=Upsampling)
     out: Path = field(default=Path("samples.png"))
     """A .png file for a grid, or a folder for one file a picture."""
+
+    def __post_init__(self):
+        scale = self.clip_guidance_scale
+        if self.clip is None and scale != Arguments.clip_guidance_scale:
+            raise ValueError(f"--clip-guidance-scale is {scale}, but there is no --clip to guide")
 
 
 def read_prompts(arguments):
@@ -109,13 +118,17 @@ def main(arguments):
     prompts = read_prompts(parsed)
     check_output(parsed.out)
 
-    from glide_jax import Pipeline  # after parsing: --help need not wait for JAX
+    from glide_jax import NoisedClip, Pipeline  # after parsing: --help need not wait for JAX
 
     pipeline = Pipeline.load(parsed.model, parsed.dtype)
+    clip = parsed.clip and NoisedClip.load(parsed.clip, parsed.dtype)
     upsampler = load_upsampler(parsed, pipeline)
     settings = {"num": parsed.num, "seed": parsed.seed} | parsed.settings()
-    images = pipeline.text_to_image(prompts, progress=True, **settings)
+    led = {"clip_guidance_scale": parsed.clip_guidance_scale}
+    images = pipeline.text_to_image(prompts, progress=True, clip=clip, **settings, **led)
     settings |= {"model": parsed.model, "dtype": str(pipeline.dtype)}
+    if clip:
+        settings |= {"clip": parsed.clip} | led
     if upsampler:
         how = dataclasses.asdict(parsed.upsampling)
         images = upsampler.upsample(images, prompts, seed=parsed.seed, progress=True, **how)

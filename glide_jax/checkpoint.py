@@ -38,7 +38,7 @@ def load_recipe(run):
         raise ValueError(f"{path} is not a recipe that can be read: {error}") from error
 
 
-def load_model(name_or_folder, step=None, ema_decay=None):
+def load_model(name_or_folder, step=None, ema_decay=None, kind="diffusion"):
     """(model, tokenizer, params) of a shipped model, a model folder or a training run.
 
     Args:
@@ -46,11 +46,12 @@ def load_model(name_or_folder, step=None, ema_decay=None):
         step: of a run: a checkpoint's step, or "best" (see `Recipe.keep_best`). By default the
             run's end, or where it has not ended its newest checkpoint.
         ema_decay: of a run: which of `Optim.ema_decays`; the first by default.
+        kind: what the model must be, one of `model_folder.KINDS`.
 
     Raises a ValueError that says what there is.
     """
     folder = find_model(name_or_folder)
-    model, tokenizer = load_description(folder)
+    model, tokenizer = load_description(folder, kind)
     if step is None and ema_decay is None and (folder / "params.safetensors").exists():
         return model, tokenizer, load_params(folder / "params.safetensors", model)
     recipe = load_recipe(folder)
@@ -187,7 +188,7 @@ class Checkpoints:
         parallel.wait_for_all("set aside")
         self._manager.reload()
 
-    def restore_ema(self, model: config.Diffusion, ema_decay, step):
+    def restore_ema(self, model: config.Model, ema_decay, step):
         """A step's moving average of the weights, on one device, whatever saved it."""
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         target = jax.tree.map(

@@ -6,7 +6,9 @@ ever has a final name.
 
 import hashlib
 import json
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +19,26 @@ from etils import epath
 
 from glide_jax import config
 from glide_jax.files import read_text, write_text, written_whole
-from glide_jax.models import text2im
+from glide_jax.models import clip, text2im
 from glide_jax.text import tokenizer as text
 
 FORMAT_VERSION = 1
-KIND = "diffusion"
 PRETRAINED = epath.Path(__file__).parent / "pretrained"
+
+
+class Kind(NamedTuple):
+    """What the models of one `kind` in config.json are."""
+
+    title: str
+    option: str  # of the command line that takes them
+    config: type
+    init: Callable  # (config, key) -> params
+
+
+KINDS = {
+    "diffusion": Kind("a diffusion model", "--model", config.Diffusion, text2im.init),
+    "clip": Kind("a CLIP", "--clip", config.Clip, clip.init),
+}
 
 
 def pretrained_names():
@@ -43,31 +59,49 @@ def find_model(name_or_folder):
     return folder
 
 
-def save_description(folder, model: config.Diffusion, tokenizer):
+def save_description(folder, model: config.Model, tokenizer):
     """Writes what a model is, without its parameters: config.json and tokenizer.json."""
     folder = epath.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    described = {"format_version": FORMAT_VERSION, "kind": KIND, "model": config.to_dict(model)}
+    described = {
+        "format_version": FORMAT_VERSION,
+        "kind": _kind_of(model),
+        "model": config.to_dict(model),
+    }
     write_text(folder / "tokenizer.json", tokenizer.to_json())
     write_text(folder / "config.json", json.dumps(described, indent=2) + "\n")
 
 
-def load_description(folder):
+def load_description(folder, kind="diffusion"):
     """The model and the tokenizer that a folder describes.
+
+    Args:
+        folder: where; a config.json that says no kind is a diffusion model's.
+        kind: one of KINDS, that the model must be of.
 
     Raises:
         ValueError: the folder is of another kind or of a newer format, or its config is broken.
     """
     folder = epath.Path(folder)
     try:
-        described = json.loads(read_text(folder / "config.json"))
-        found = described["kind"], described["format_version"]
-        if found != (KIND, FORMAT_VERSION):
-            raise ValueError(f"its kind and format are {found}; known: {(KIND, FORMAT_VERSION)}")
-        model = config.from_dict(config.Diffusion, described["model"])
-        return model, text.from_json(read_text(folder / "tokenizer.json"), model.text)
+        described = {"kind": "diffusion"} | json.loads(read_text(folder / "config.json"))
+        found, version = described["kind"], described["format_version"]
+        if found not in KINDS or version != FORMAT_VERSION:
+            known = ", ".join(KINDS)
+            raise ValueError(
+                f"its kind and format are {found!r} and {version!r}; known: {known} and "
+                f"{FORMAT_VERSION}"
+            )
+        model = config.from_dict(KINDS[found].config, described["model"])
+        tokenizer = text.from_json(read_text(folder / "tokenizer.json"), model.text)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder} is not a model that can be read: {error}") from error
+    if found != kind:
+        title, option, *_ = KINDS[found]
+        raise ValueError(
+            f"{folder} holds {title}, which goes to {option}; here {KINDS[kind].title} is needed"
+        )
+    return model, tokenizer
 
 
 def save_params(path, params, dtype="float32"):
@@ -79,7 +113,7 @@ def save_params(path, params, dtype="float32"):
         beside.write_bytes(safetensors.numpy.save(named))
 
 
-def load_params(path, model: config.Diffusion):
+def load_params(path, model: config.Model):
     """The tree of float32 parameters that `save_params` wrote, in whichever precision.
 
     Raises a ValueError where the file is broken or does not hold the parameters of the model.
@@ -96,7 +130,7 @@ def load_params(path, model: config.Diffusion):
     return jax.tree.unflatten(structure, [jnp.asarray(named[n], jnp.float32) for n in wanted])
 
 
-def model_hash(model: config.Diffusion, tokenizer, params):
+def model_hash(model: config.Model, tokenizer, params):
     """What a model is, as 16 hexadecimal digits: of its config, its tokenizer and its weights."""
     digest = hashlib.sha256(json.dumps(config.to_dict(model), sort_keys=True).encode())
     digest.update(tokenizer.to_json().encode())
@@ -106,12 +140,16 @@ def model_hash(model: config.Diffusion, tokenizer, params):
     return digest.hexdigest()[:16]
 
 
-def param_shapes(model: config.Diffusion):
+def param_shapes(model: config.Model):
     """The tree of the parameters' shapes."""
-    return jax.eval_shape(partial(text2im.init, model), jax.random.key(0))
+    return jax.eval_shape(partial(KINDS[_kind_of(model)].init, model), jax.random.key(0))
 
 
-def save_model(folder, model: config.Diffusion, tokenizer, params, dtype="float32"):
+def _kind_of(model):
+    return next(name for name, kind in KINDS.items() if isinstance(model, kind.config))
+
+
+def save_model(folder, model: config.Model, tokenizer, params, dtype="float32"):
     """Writes a model folder; `dtype` (float16, say) is that of the stored parameters."""
     save_description(folder, model, tokenizer)
     save_params(epath.Path(folder) / "params.safetensors", params, dtype)

@@ -6,7 +6,7 @@ from tqdm import tqdm
 from glide_jax import checkpoint, config
 from glide_jax.images import to_uint8
 from glide_jax.parallel import default_dtype, local_mesh, replicate
-from glide_jax.sampling import Network, Settings, sample_batch
+from glide_jax.sampling import Guide, Network, Settings, sample_batch
 
 
 class Pipeline:
@@ -54,6 +54,8 @@ class Pipeline:
         guidance_interval=None,
         dynamic_threshold=None,
         negative_prompt="",
+        clip=None,
+        clip_guidance_scale=3.0,
         sampler="ancestral",
         steps=100,
         eta=0.0,
@@ -74,6 +76,8 @@ class Pipeline:
             dynamic_threshold: the fraction of a picture's values, above 0 and up to 1, that
                 predictions are scaled by, rather than clipped (Imagen, arXiv 2205.11487, §2.3).
             negative_prompt: what guidance leads away from; "" is GLIDE's.
+            clip: a `NoisedClip`, which leads to the captions too, at every step (GLIDE §2.4).
+            clip_guidance_scale: how far it leads, 0 is not at all.
             sampler: "ancestral" (as GLIDE's base model was published), "ddim" or "dpmpp"
                 (DPM-Solver++ 2M, steps even in log-SNR).
             steps: a number, or for ancestral and ddim a published form such as "fast27".
@@ -91,10 +95,12 @@ class Pipeline:
         if self.model.unet.low_res_size:
             raise ValueError("the model is an upsampler: it enlarges pictures (Pipeline.upsample)")
         settings = Settings(
-            guidance_scale, guidance_interval, dynamic_threshold, sampler, steps, eta
+            *(guidance_scale, guidance_interval, dynamic_threshold, sampler, steps, eta),
+            clip_guidance_scale=clip_guidance_scale if clip else 0.0,
         )
         return self._draw(
-            prompts, num, {}, settings, negative_prompt, seed, batch_size, progress, "sampling"
+            *(prompts, num, {}, settings, negative_prompt, seed, batch_size, progress),
+            *("sampling", clip),
         )
 
     def upsample(
@@ -150,16 +156,29 @@ class Pipeline:
         )
 
     def _draw(
-        self, prompts, num, pictures, settings, negative_prompt, seed, batch_size, progress, what
+        self,
+        prompts,
+        num,
+        pictures,
+        settings,
+        negative,
+        seed,
+        batch_size,
+        progress,
+        what,
+        clip=None,
     ):
         """All pictures, batch by batch; `pictures` has what the model is given, [total, ...]."""
         if isinstance(prompts, str):
             raise ValueError(f"prompts is the string {prompts!r}; it must be a list of strings")
         prompts = list(prompts)
         _check(prompts, num, seed, batch_size)
+        if clip:
+            clip.check_fits(self.network)
         settings.check()
         trajectory = settings.trajectory(self.model)
-        captions, negative = (self.tokenizer.encode(c) for c in (prompts, [negative_prompt]))
+        captions, negative = (self.tokenizer.encode(c) for c in (prompts, [negative]))
+        clip_captions = clip.tokenizer.encode(prompts) if settings.clip_guidance_scale else None
         total, seeds = len(prompts) * num, np.broadcast_to(seed, len(prompts))
         devices = self.network.mesh.size
         size = -(-min(batch_size, total) // devices) * devices
@@ -173,11 +192,11 @@ class Pipeline:
                 own = [leaf[rows // num] for leaf in captions]
                 given = {name: leaf[rows] for name, leaf in pictures.items()}
                 own_seeds = np.uint32(seeds[rows // num] + rows % num)
-                images.append(
-                    sample_batch(
-                        self.network, own, other, given, own_seeds, settings, trajectory, bar
-                    )
-                )
+                guide = None
+                if clip_captions:
+                    guide = Guide(clip.network, [leaf[rows // num] for leaf in clip_captions])
+                batch = own, other, given, own_seeds
+                images.append(sample_batch(self.network, *batch, settings, trajectory, bar, guide))
         return to_uint8(np.concatenate(images)[:total])
 
 

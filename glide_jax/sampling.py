@@ -10,12 +10,12 @@ from jax.sharding import Mesh
 
 from glide_jax import config
 from glide_jax.diffusion import samplers, steppers
-from glide_jax.diffusion.guidance import classifier_free
+from glide_jax.diffusion.guidance import by_similarity, classifier_free
 from glide_jax.diffusion.respacing import log_snr_timesteps, spaced_timesteps
 from glide_jax.diffusion.schedule import make_schedule, respace
 from glide_jax.diffusion.thresholding import dynamic_threshold
 from glide_jax.diffusion.trajectory import reverse_trajectory, steps_between
-from glide_jax.models import text2im
+from glide_jax.models import clip, text2im
 from glide_jax.parallel import over_rows, spread
 
 SAMPLERS = ("ancestral", "ddim", "dpmpp")
@@ -24,10 +24,17 @@ SAMPLERS = ("ancestral", "ddim", "dpmpp")
 class Network(NamedTuple):
     """A model where it computes."""
 
-    model: config.Diffusion
+    model: config.Model
     params: Any  # on each device of the mesh
     dtype: Any  # of the matrix products
     mesh: Mesh
+
+
+class Guide(NamedTuple):
+    """The CLIP that leads the pictures of a batch, and where to."""
+
+    network: Network  # on the mesh of the model that it guides
+    captions: Any  # int32 tokens and bool mask [B, context] of its own tokenizer
 
 
 class Settings(NamedTuple):
@@ -40,10 +47,11 @@ class Settings(NamedTuple):
     steps: int | str = 100
     eta: float = 0.0
     noise_scale: float = 1.0
+    clip_guidance_scale: float = 0.0
 
     def check(self):
         """Raises a ValueError that names the first one that is not allowed, and what is."""
-        for name in ("guidance_scale", "noise_scale"):
+        for name in ("guidance_scale", "noise_scale", "clip_guidance_scale"):
             if not np.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be a finite number")
         if self.guidance_interval is not None:
@@ -86,6 +94,7 @@ class Settings(NamedTuple):
             np.float32(self.guidance_scale),
             np.float32(self.eta) if self.sampler == "ddim" and self.eta else None,
             None if threshold is None else np.float32(threshold),
+            np.float32(self.clip_guidance_scale) if self.clip_guidance_scale else None,
         )
 
 
@@ -95,9 +104,12 @@ class Traced(NamedTuple):
     scale: np.float32
     eta: np.float32 | None
     threshold: np.float32 | None
+    clip_scale: np.float32 | None
 
 
-def sample_batch(network: Network, captions, negative, pictures, seeds, settings, trajectory, bar):
+def sample_batch(
+    network: Network, captions, negative, pictures, seeds, settings, trajectory, bar, guide=None
+):
     """One batch, each picture from its own seed.
 
     Args:
@@ -109,6 +121,7 @@ def sample_batch(network: Network, captions, negative, pictures, seeds, settings
         settings: the Settings.
         trajectory: theirs, of this model.
         bar: is told of every step of every picture.
+        guide: the Guide, where `clip_guidance_scale` is not 0; None where it is.
 
     Returns:
         float32 [B, H, W, 3] in [-1, 1].
@@ -122,27 +135,32 @@ def sample_batch(network: Network, captions, negative, pictures, seeds, settings
         pair = alone, _condition(network, negative) | pictures
     static = {"model": model, "sampler": settings.sampler, "mesh": mesh}
     keys, carry = _start(spread(seeds, mesh), np.float32(settings.noise_scale), **static)
-    static |= {"dtype": network.dtype}
-    traced = settings.traced()
+    traced, lead, judge = settings.traced(), (None, None), None
+    if guide:
+        judge = guide.network.model, guide.network.dtype
+        lead = guide.network.params, _condition(guide.network, guide.captions, clip.text_embedding)
+    static |= {"dtype": network.dtype, "judge": judge}
     for start, stop, guided in plan:
         piece, cond = steps_between(trajectory, start, stop), pair if guided else alone
-        carry = _run(carry, network.params, cond, traced, keys, piece, guided=guided, **static)
+        carry = _run(
+            carry, network.params, cond, lead, traced, keys, piece, guided=guided, **static
+        )
         jax.block_until_ready(carry)
         bar.update((stop - start) * len(seeds))
     return carry.x
 
 
-def _condition(network, captions):
+def _condition(network, captions, encode=text2im.encode_text):
     static = {"model": network.model, "dtype": network.dtype, "mesh": network.mesh}
-    return _encode(network.params, spread(captions, network.mesh), **static)
+    return _encode(network.params, spread(captions, network.mesh), encode=encode, **static)
 
 
-@partial(jax.jit, static_argnames=("model", "dtype", "mesh"))
-def _encode(params, captions, *, model, dtype, mesh):
-    def encode(params, captions):
-        return text2im.encode_text(model, params, *captions, dtype=dtype)
+@partial(jax.jit, static_argnames=("encode", "model", "dtype", "mesh"))
+def _encode(params, captions, *, encode, model, dtype, mesh):
+    def rows(params, captions):
+        return encode(model, params, *captions, dtype=dtype)
 
-    return over_rows(encode, mesh)(params, captions)
+    return over_rows(rows, mesh)(params, captions)
 
 
 @partial(jax.jit, static_argnames=("model", "sampler", "mesh"))
@@ -161,13 +179,15 @@ def _start(seeds, noise_scale, *, model, sampler, mesh):
 
 @partial(
     jax.jit,
-    static_argnames=("model", "dtype", "sampler", "guided", "mesh"),
+    static_argnames=("model", "dtype", "sampler", "guided", "mesh", "judge"),
     donate_argnames=("carry",),
 )
-def _run(carry, params, cond, traced, keys, trajectory, *, model, dtype, sampler, guided, mesh):
+def _run(
+    carry, params, cond, lead, traced, keys, piece, *, model, dtype, sampler, guided, mesh, judge
+):
     def run(whole, rows):
-        params, traced, trajectory = whole
-        carry, cond, keys = rows
+        params, clip_params, traced, piece = whole
+        carry, cond, text, keys = rows
         denoise = partial(text2im.denoise, model, params, dtype=dtype)
         if guided:
             denoise = classifier_free(denoise, traced.scale)
@@ -176,10 +196,20 @@ def _run(carry, params, cond, traced, keys, trajectory, *, model, dtype, sampler
             return denoise(x, t, cond)
 
         x0_fn = None if traced.threshold is None else dynamic_threshold(traced.threshold)
-        hooks, stepper = samplers.Hooks(x0_fn=x0_fn), _stepper(sampler, traced.eta)
-        return samplers.run_segment(bound, carry, keys, trajectory, stepper, hooks)[0]
+        similarity = partial(_similarity, judge, clip_params, text)
+        score_fn = judge and by_similarity(similarity, traced.clip_scale)
+        hooks, stepper = samplers.Hooks(x0_fn, score_fn), _stepper(sampler, traced.eta)
+        return samplers.run_segment(bound, carry, keys, piece, stepper, hooks)[0]
 
-    return over_rows(run, mesh)((params, traced, trajectory), (carry, cond, keys))
+    clip_params, text = lead
+    whole, rows = (params, clip_params, traced, piece), (carry, cond, text, keys)
+    return over_rows(run, mesh)(whole, rows)
+
+
+def _similarity(judge, params, text, x, t):
+    """How well noised pictures fit their captions' embeddings, [B]."""
+    model, dtype = judge
+    return clip.similarity(params, clip.image_embedding(model, params, x, t, dtype=dtype), text)
 
 
 def _stepper(sampler, eta=None):

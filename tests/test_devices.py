@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from glide_jax import Pipeline, pipeline
+from glide_jax import Pipeline, sampling
 from tests import tiny
 from tests.eight_devices import COUNTS, GUIDED
 from tests.one_step import distance
@@ -59,14 +59,14 @@ def test_eight_devices_make_the_step_of_one(drawn, name):
 @pytest.fixture
 def sampled(monkeypatch):
     """What each piece of a run gives, as it lies on the devices."""
-    given, run = [], pipeline._run
+    given, run = [], sampling._run
 
     def recorded(*arguments, **settings):
         carry = run(*arguments, **settings)
         given.append({s.device: s.data.shape[0] for s in carry.x.addressable_shards})
         return carry
 
-    monkeypatch.setattr(pipeline, "_run", recorded)
+    monkeypatch.setattr(sampling, "_run", recorded)
     return given
 
 

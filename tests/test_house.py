@@ -12,7 +12,7 @@ LEVELS = (
     ("models", "diffusion", "data", "parallel", "images"),
     ("model_folder",),
     ("checkpoint", "sampling"),
-    ("pipeline",),
+    ("pipeline", "noised_clip"),
     ("training", "evaluation", "released"),
     ("bench", "web"),
 )

@@ -48,8 +48,9 @@ def test_an_unknown_model_is_named_with_those_that_ship(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 99}, r"its kind and format are \('diffusion', 99\)"),
-        ({"kind": "clip"}, r"its kind and format are \('clip', 1\)"),
+        ({"format_version": 99}, "its kind and format are 'diffusion' and 99; known: diffusion, "),
+        ({"kind": "gan"}, "its kind and format are 'gan' and 1; known: diffusion, clip and 1"),
+        ({"kind": ["clip"]}, "is not a model that can be read"),
         ({"model": {"units": 1}}, "Diffusion has no field 'units'"),
     ],
 )

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import jaxprs_in_params
 
 from glide_jax.diffusion.guidance import classifier_free
 from glide_jax.diffusion.respacing import spaced_timesteps
@@ -22,6 +21,7 @@ from glide_jax.diffusion.trajectory import (
     reverse_trajectory,
     steps_between,
 )
+from tests.programs import calls, equations
 from tests.stand_ins import FIXTURES, compare, denoise, drawn, nhwc, score
 
 STEPPERS = {"ancestral": ancestral(), "ddim": ddim(), "ddim_eta1": ddim(1.0)}
@@ -128,17 +128,17 @@ def test_guided_sampling_is_one_scan_with_one_network_call(name):
         return sample(bound, x_T, keys, TRAJECTORY, STEPPERS[name])
 
     program = jax.make_jaxpr(guided_sample)(X_T, KEYS, jnp.ones(3), 3.0).jaxpr
-    scans = [eqn for eqn in _equations(program) if eqn.primitive.name == "scan"]
+    scans = [eqn for eqn in equations(program) if eqn.primitive.name == "scan"]
     assert [scan.params["length"] for scan in scans] == [len(TRAJECTORY.t)]
-    assert _calls(scans[0].params["jaxpr"].jaxpr, "network") == 1
-    assert _calls(program, "network") == 1
+    assert calls(scans[0].params["jaxpr"].jaxpr, "network") == 1
+    assert calls(program, "network") == 1
 
 
 @pytest.mark.parametrize("name", STEPPERS)
 def test_random_numbers_are_drawn_only_where_needed(name):
     stepper = STEPPERS[name]
     draw = jax.make_jaxpr(lambda x, k: sample(denoise, x, k, TRAJECTORY, stepper))(X_T, KEYS)
-    drawing = any("random" in eqn.primitive.name for eqn in _equations(draw.jaxpr))
+    drawing = any("random" in eqn.primitive.name for eqn in equations(draw.jaxpr))
     assert drawing == stepper.noisy == (name in ("ancestral", "ddim_eta1"))
 
 
@@ -287,16 +287,3 @@ def test_missing_keys_and_denoisers_are_refused():
 def _normal(key):
     """Standard normal in the shape of one image."""
     return jax.random.normal(key, X_T.shape[1:])
-
-
-def _equations(program):
-    """All equations of a traced program, those of its inner programs included."""
-    for eqn in program.eqns:
-        yield eqn
-        for inner in jaxprs_in_params(eqn.params):
-            yield from _equations(inner)
-
-
-def _calls(program, name):
-    """How often a traced program calls the jitted function of this name."""
-    return sum(eqn.params.get("name") == name for eqn in _equations(program))

@@ -1,14 +1,14 @@
 """A model small enough to compile in seconds, which the tests share."""
 
 from dataclasses import replace
-from functools import partial
 
 import jax
 import numpy as np
 
 from configs.tiny import get_config
+from glide_jax import model_folder
+from glide_jax.config import Clip, ClipImage
 from glide_jax.data import pipeline as data
-from glide_jax.models import text2im
 from glide_jax.text import tokenizer as text
 
 RECIPE = get_config()
@@ -17,6 +17,7 @@ UPSAMPLER = replace(
     MODEL, unet=replace(MODEL.unet, low_res_size=16, image_size=32), schedule="linear"
 )
 SIDE = MODEL.unet.image_size
+CLIP = Clip(ClipImage(SIDE, patch=8, width=32, layers=2, heads=2), MODEL.text, embedding=16)
 SOURCE = data.open_source(RECIPE.data, SIDE)
 
 
@@ -34,11 +35,10 @@ def batches(start, stop, tokenizer, size=4):
 def random_params(seed=0, model=MODEL):
     """Parameters drawn at random: at the start of training the last layers are zero."""
     rng = np.random.default_rng(seed)
-    shapes = jax.eval_shape(partial(text2im.init, model), jax.random.key(0))
 
     def draw(leaf):
         values = rng.standard_normal(leaf.shape, np.float32)
         fan_in = np.prod(leaf.shape[:-1])
         return 1 + 0.1 * values if leaf.ndim == 1 else values / np.sqrt(fan_in, dtype=np.float32)
 
-    return jax.tree.map(draw, shapes)
+    return jax.tree.map(draw, model_folder.param_shapes(model))

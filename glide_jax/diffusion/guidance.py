@@ -1,4 +1,4 @@
-"""Classifier-free guidance: takes a denoiser and returns one."""
+"""Guidance: classifier-free, of a denoiser, and by the gradient of a similarity, as a score_fn."""
 
 from collections.abc import Callable
 
@@ -37,3 +37,25 @@ def classifier_free(denoise: Callable, guidance_scale: jax.Array | float) -> Cal
         return jnp.concatenate([eps, variance], axis=-1)
 
     return guided
+
+
+def by_similarity(similarity: Callable, guidance_scale: jax.Array | float) -> Callable:
+    """The `score_fn` of `samplers.sample` that leads each picture to a larger similarity.
+
+    Args:
+        similarity: (x, t) -> [B], how well each noised picture fits what it should show, as a log
+            likelihood up to a constant; of picture i it depends on x[i] and t[i] only.
+        guidance_scale: a scalar or [B], may be traced; 0 is no guidance.
+
+    Returns:
+        (x_t [B, H, W, C], t int32 [B]) -> [B, H, W, C], guidance_scale times the similarity's
+        gradient by x_t.
+
+    Source: GLIDE, arXiv 2112.10741, section 2.4; arXiv 2105.05233, section 4.
+    """
+    gradient = jax.grad(lambda x, t: jnp.sum(similarity(x, t)))
+
+    def score_fn(x_t, t):
+        return expand(jnp.asarray(guidance_scale, jnp.float32), x_t) * gradient(x_t, t)
+
+    return score_fn

@@ -30,15 +30,18 @@ def timestep_embedding(t, dim, max_period=10_000):
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
 
 
-def attend(q, k, v):
+def attend(q, k, v, causal=False):
     """Softmax attention: q [B, L, H, D], k and v [B, M, H, D] to [B, L, H * D].
 
     q and k are each scaled by D ** -1/4, which keeps half-precision products in range; the
-    softmax is taken in float32.
+    softmax is taken in float32. Where causal, no position attends to one behind it.
     """
     scale = q.shape[-1] ** -0.25
-    logits = jnp.einsum("blhd,bmhd->bhlm", q * scale, k * scale)
-    weights = jax.nn.softmax(logits.astype(jnp.float32), axis=-1).astype(v.dtype)
+    logits = jnp.einsum("blhd,bmhd->bhlm", q * scale, k * scale).astype(jnp.float32)
+    if causal:
+        before = jnp.tril(jnp.ones(logits.shape[-2:], bool))
+        logits = jnp.where(before[None, None], logits, -jnp.inf)
+    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
     mixed = jnp.einsum("bhlm,bmhd->blhd", weights, v)
     return mixed.reshape(*mixed.shape[:2], -1)
 
@@ -48,3 +51,13 @@ def split_heads(packed, heads, parts):
     batch, length, width = packed.shape
     packed = packed.reshape(batch, length, heads, parts, width // (heads * parts))
     return tuple(packed[..., part, :] for part in range(parts))
+
+
+def mlp(x, dtype):
+    """The second half of a transformer block, norm and MLP 4 wide: [B, L, width] to the same.
+
+    Its layers belong to the module that calls it.
+    """
+    width = x.shape[-1]
+    h = nn.Dense(4 * width, dtype=dtype, name="mlp_in")(LayerNorm(name="mlp_norm")(x))
+    return nn.Dense(width, dtype=dtype, name="mlp_out")(gelu(h))

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from glide_jax import config
-from glide_jax.models.layers import LayerNorm, attend, gelu, small_normal, split_heads
+from glide_jax.models.layers import LayerNorm, attend, mlp, small_normal, split_heads
 
 
 class Block(nn.Module):
@@ -21,8 +21,7 @@ class Block(nn.Module):
         h = nn.Dense(3 * width, dtype=self.dtype, name="qkv")(LayerNorm(name="attn_norm")(x))
         h = attend(*split_heads(h, self.heads, parts=3))
         x = x + nn.Dense(width, dtype=self.dtype, name="attn_out")(h)
-        h = nn.Dense(4 * width, dtype=self.dtype, name="mlp_in")(LayerNorm(name="mlp_norm")(x))
-        return x + nn.Dense(width, dtype=self.dtype, name="mlp_out")(gelu(h))
+        return x + mlp(x, self.dtype)
 
 
 class TextEncoder(nn.Module):

@@ -22,6 +22,18 @@ MODULES = (
     ("output_blocks.{i}.{i}", "unet/output_blocks_{i}_{i}"),
     ("out.0", "unet/out_norm"),
     ("out.2", "unet/out_conv"),
+    # Of CLIP, whose towers are published one by one.
+    ("blocks.input.ln", "in_norm"),
+    ("blocks.block_{i}.f_attn.ln", "blocks_{i}/attn_norm"),
+    ("blocks.block_{i}.f_attn.f_q", "blocks_{i}/query"),
+    ("blocks.block_{i}.f_attn.f_k", "blocks_{i}/key"),
+    ("blocks.block_{i}.f_attn.f_v", "blocks_{i}/value"),
+    ("blocks.block_{i}.f_attn.f_c", "blocks_{i}/attn_out"),
+    ("blocks.block_{i}.f_mlp.ln", "blocks_{i}/mlp_norm"),
+    ("blocks.block_{i}.f_mlp.f_1", "blocks_{i}/mlp_in"),
+    ("blocks.block_{i}.f_mlp.f_2", "blocks_{i}/mlp_out"),
+    ("blocks.output.ln", "final_norm"),
+    ("blocks.output.f", "project"),
 )
 # Within a block of the UNet.
 LAYERS = {
@@ -41,7 +53,13 @@ TABLES = {
     "token_embedding.weight": "text_encoder/token_embedding",
     "positional_embedding": "text_encoder/positional_embedding",
     "padding_embedding": "text_encoder/padding_embedding",
+    "blocks.input.w_t": "timestep_embedding",
+    "blocks.input.w_pos": "positional_embedding",
+    "blocks.input.w_voc": "token_embedding",
+    "blocks.input.patch_proj": "patches/kernel",
 }
+CLIP_LEAVES = {"w": "kernel", "g": "scale", "b": "bias"}
+CLIP_LOGIT_SCALE = 100.0
 
 
 def our_name(name, ndim):
@@ -49,7 +67,7 @@ def our_name(name, ndim):
     if name in TABLES:
         return TABLES[name]
     module, _, leaf = name.rpartition(".")
-    leaf = {"weight": "scale" if ndim == 1 else "kernel", "bias": "bias"}.get(leaf)
+    leaf = {"weight": "scale" if ndim == 1 else "kernel", "bias": "bias", **CLIP_LEAVES}.get(leaf)
     for theirs, ours in MODULES:
         pattern = re.escape(theirs).replace(r"\{i\}", r"(\d+)")
         match = re.match(pattern + r"(?=\.|$)", module)
@@ -99,6 +117,25 @@ def from_pytorch(state_dict, target):
         shapes = [f"{name} {filled[name].shape}, not {leaves[name].shape}" for name in wrong]
         raise ValueError(f"the weights do not fit the model: {'; '.join(shapes)}")
     return jax.tree.unflatten(structure, [filled[name] for name in leaves])
+
+
+def clip_from_pytorch(image, text, target):
+    """The noised CLIP's two published state dicts as our tree of parameters.
+
+    The logit scale is in neither: the published code has it as a constant.
+
+    Args:
+        image, text: {PyTorch name: array} of clip_image_enc.pt and of clip_text_enc.pt.
+        target: the tree of arrays or shapes to fill, as `clip.init` makes it.
+
+    Raises:
+        ValueError: as `from_pytorch`.
+    """
+    return {
+        "image": from_pytorch(image, target["image"]),
+        "text": from_pytorch(text, target["text"]),
+        "logit_scale": np.log(np.float32(CLIP_LOGIT_SCALE)),
+    }
 
 
 # Dense layers of ours that the published models have as 1-wide convolutions.

@@ -1,0 +1,19 @@
+"""What a recipe can say: frozen, hashable dataclasses, static to jit, to and from JSON."""
+
+from glide_jax.config.dicts import from_dict, to_dict
+from glide_jax.config.models import Clip, ClipImage, Diffusion, Model, TextEncoder, UNet
+from glide_jax.config.recipe import Data, Optim, Recipe
+
+__all__ = [
+    "Clip",
+    "ClipImage",
+    "Data",
+    "Diffusion",
+    "Model",
+    "Optim",
+    "Recipe",
+    "TextEncoder",
+    "UNet",
+    "from_dict",
+    "to_dict",
+]

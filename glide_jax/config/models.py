@@ -1,0 +1,154 @@
+"""What a model is: the networks' sizes and the noise. What a model folder describes."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+from glide_jax.config.checks import UNIT, at_least, multiples_of, require
+
+Schedule = Literal["linear", "squaredcos_cap_v2"]
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A transformer over caption tokens; by default that of the base model (GLIDE §4)."""
+
+    context: int = 128
+    """Tokens that a caption is cut or padded to."""
+    vocab_size: int = 50257
+    """Rows of the token table; the last one pads."""
+    width: int = 512
+    layers: int = 16
+    heads: int = 8
+    cleaning: Literal["none", "lower"] = "lower"
+    """What is done to a caption before it is split into tokens."""
+
+    def __post_init__(self):
+        at_least(self, 1, "context", "vocab_size", "width", "layers", "heads")
+        multiples_of(self, "width", "heads")
+
+
+@dataclass(frozen=True)
+class UNet:
+    """The ADM UNet; the defaults are the published base model's (GLIDE §4, ADM appendix B)."""
+
+    image_size: int = 64
+    """Side of the pictures, in pixels."""
+    model_channels: int = 192
+    channel_mult: tuple[int, ...] = (1, 2, 3, 4)
+    """Width of each level, in model_channels; each level halves the side."""
+    num_res_blocks: int = 3
+    """Residual blocks a level."""
+    attention_resolutions: tuple[int, ...] = (32, 16, 8)
+    """Sides, in patches, at which blocks attend to the picture and to the caption."""
+    head_channels: int = 64
+    patch: int = 1
+    """Side of the blocks of pixels that enter as channels and leave as such; 1 as published. More
+    is faster: a CPU multiplies few wide matrices sooner than many narrow ones."""
+    norm_groups: int = 32
+    """Groups of channels that are normed together. With one channel a group a norm takes away the
+    mean, and with it a picture's tint: let each have two or more."""
+    dropout: float = 0.1
+    inpaint: bool = False
+    """Takes the masked picture and its mask as four more input channels."""
+    low_res_size: int | None = None
+    """Side of the small picture that an upsampler is given; none for a base model."""
+
+    def __post_init__(self):
+        at_least(self, 1, "image_size", "num_res_blocks", "head_channels", "patch", "norm_groups")
+        require(
+            self.model_channels > 0 and self.model_channels % self.norm_groups == 0,
+            "UNet.model_channels",
+            self.model_channels,
+            f"multiples of norm_groups, {self.norm_groups}",
+        )
+        require(
+            self.channel_mult and min(self.channel_mult) >= 1,
+            "UNet.channel_mult",
+            self.channel_mult,
+            "one factor of 1 or more for each level",
+        )
+        least = self.patch * 2 ** (len(self.channel_mult) - 1)
+        require(
+            self.image_size % least == 0,
+            "UNet.image_size",
+            self.image_size,
+            f"multiples of {least}, for {len(self.channel_mult)} levels halve its patches",
+        )
+        for side in self.attention_resolutions:
+            require(side in self.sides, "UNet.attention_resolutions", side, f"of {self.sides}")
+        # The middle of the network attends at the last level's side in any case.
+        for side, mult in zip(self.sides, self.channel_mult, strict=True):
+            width, attends = (
+                mult * self.model_channels,
+                (*self.attention_resolutions, self.sides[-1]),
+            )
+            require(
+                side not in attends or width % self.head_channels == 0,
+                "UNet.head_channels",
+                self.head_channels,
+                f"divisors of {width}, the width at side {side}",
+            )
+        if self.low_res_size is not None:
+            at_least(self, 1, "low_res_size")
+        require(0 <= self.dropout < 1, "UNet.dropout", self.dropout, UNIT)
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """The side of the picture at each level, in patches."""
+        side = self.image_size // self.patch
+        return tuple(side >> level for level in range(len(self.channel_mult)))
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """A text-guided diffusion model: its networks and its noise. What a model folder describes."""
+
+    unet: UNet = field(default_factory=UNet)
+    text: TextEncoder = field(default_factory=TextEncoder)
+    schedule: Schedule = "squaredcos_cap_v2"
+    timesteps: int = 1000
+
+    def __post_init__(self):
+        # Fewer would give the linear schedule a beta of 1 and more.
+        at_least(self, 21, "timesteps")
+
+
+@dataclass(frozen=True)
+class ClipImage:
+    """CLIP's vision transformer over noised pictures; the defaults are the published one's."""
+
+    image_size: int = 64
+    """Side of the pictures, in pixels."""
+    patch: int = 4
+    """Side of the blocks of pixels that become one token each."""
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+
+    def __post_init__(self):
+        at_least(self, 1, "image_size", "patch", "width", "layers", "heads")
+        multiples_of(self, "image_size", "patch")
+        multiples_of(self, "width", "heads")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The noised CLIP, which says how well a picture, at any noise, fits a caption (GLIDE §2.4)."""
+
+    image: ClipImage = field(default_factory=ClipImage)
+    text: TextEncoder = field(
+        default_factory=partial(TextEncoder, context=77, vocab_size=65536, layers=12)
+    )
+    embedding: int = 512
+    """Numbers that a picture or a caption becomes."""
+    schedule: Schedule = "squaredcos_cap_v2"
+    timesteps: int = 1000
+    """Of the noise that its pictures have: a model that it guides must have the same."""
+
+    def __post_init__(self):
+        at_least(self, 1, "embedding")
+        at_least(self, 21, "timesteps")
+
+
+Model = Diffusion | Clip

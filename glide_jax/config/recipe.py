@@ -1,0 +1,153 @@
+"""What a training is: the data, the optimizer, and all else that a recipe says."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from glide_jax.config.checks import UNIT, at_least, check_seed, require
+from glide_jax.config.models import Diffusion
+
+# The fields of Data that each source makes use of, beside source, workers and seed.
+_DATA_FIELDS = {
+    "shapes": (),
+    "folder": ("path", "caption_field", "flip"),
+    "tfds": ("path", "name", "split", "image_field", "caption_field", "flip"),
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where captioned pictures come from; docs/data.md shows the layouts."""
+
+    source: Literal["shapes", "folder", "tfds"] = "shapes"
+    """Shapes are drawn as they are needed, with captions that say left and right."""
+    path: str | None = None
+    """Of the source folder: the folder of pictures with captions, or of tar shards. Of tfds: its
+    data_dir, by default TFDS's own."""
+    name: str | None = None
+    """A TFDS data set: NAME, NAME/CONFIG or either with :VERSION."""
+    split: str = "train"
+    """A TFDS split; a part of one, too: train[:90%]."""
+    image_field: str = "image"
+    """The TFDS feature with the pictures; slashes lead to an inner one."""
+    caption_field: str | None = None
+    """The feature with the captions, or the field of a captions.jsonl or of the .json files of tar
+    shards, by default caption there. Slashes lead to an inner one: captions/text."""
+    flip: bool = False
+    """Mirrors half of the pictures; do so only where no caption says left or right."""
+    workers: int = 0
+    """Processes that read and decode; 0 does it in threads of the trainer's own."""
+    seed: int = 0
+    """Another seed draws other examples, or the same ones in another order."""
+
+    def __post_init__(self):
+        for name in sorted({*_DATA_FIELDS["tfds"]} - {*_DATA_FIELDS[self.source]}):
+            value, default = getattr(self, name), getattr(type(self), name)
+            allowed = f"{default!r}, for the source {self.source} has no use for it"
+            require(value == default, f"Data.{name}", value, allowed)
+        at_least(self, 0, "workers")
+        check_seed("Data.seed", self.seed)
+
+
+@dataclass(frozen=True)
+class Optim:
+    """AdamW, its learning rate, and the moving averages of the weights."""
+
+    learning_rate: float = 1e-4
+    warmup_steps: int = 1000
+    """Steps of a linear rise to learning_rate."""
+    decay: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate goes on from there to the last step."""
+    final_fraction: float = 0.0
+    """The learning rate at the last step of a decay, in learning_rate."""
+    beta1: float = 0.9
+    beta2: float = 0.999
+    weight_decay: float = 0.0
+    """Of matrices and kernels; gains and biases never decay."""
+    no_weight_decay: tuple[str, ...] = ()
+    """Further parameters that do not decay, as paths or patterns: text_encoder, *embedding*."""
+    freeze: tuple[str, ...] = ()
+    """Parameters that stay as they are, as paths or patterns: text_encoder, unet/middle*."""
+    clip_norm: float = 1.0
+    """Gradients of a larger global norm are scaled down to it."""
+    accumulate: int = 1
+    """Parts that a device takes its share of a batch in, one after the other, to save memory."""
+    ema_decays: tuple[float, ...] = (0.9999,)
+    """Of the moving averages of the weights; the first is the one that becomes the model."""
+    skip_nonfinite: int = 0
+    """Steps whose loss or gradient is not finite that a run leaves out before it stops."""
+
+    def __post_init__(self):
+        for name in ("learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            require(0 < value < math.inf, f"Optim.{name}", value, "above 0, and finite")
+        at_least(self, 0, "warmup_steps", "weight_decay", "skip_nonfinite")
+        at_least(self, 1, "accumulate")
+        require(self.weight_decay < math.inf, "Optim.weight_decay", self.weight_decay, "finite")
+        for name in ("beta1", "beta2"):
+            require(0 <= getattr(self, name) < 1, f"Optim.{name}", getattr(self, name), UNIT)
+        require(
+            0 <= self.final_fraction <= 1, "Optim.final_fraction", self.final_fraction, "0 to 1"
+        )
+        decays = self.ema_decays
+        require(
+            decays and len(set(decays)) == len(decays) and all(0 <= d < 1 for d in decays),
+            "Optim.ema_decays",
+            decays,
+            f"one or more different numbers, each {UNIT}",
+        )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training, whole: what is trained, on what, how and for how long."""
+
+    name: str
+    """Names the run's folder, runs/NAME, unless --run says otherwise."""
+    model: Diffusion = field(default_factory=Diffusion)
+    data: Data = field(default_factory=Data)
+    optim: Optim = field(default_factory=Optim)
+    timestep_sampler: Literal["uniform", "loss_second_moment"] = "uniform"
+    """How timesteps are drawn: evenly, or more often where the loss is large (arXiv 2102.09672)."""
+    loss_weighting: Literal["none", "min_snr"] = "none"
+    """Of the noise error by timestep: none as GLIDE, or min_snr (arXiv 2303.09556), under which
+    little noise counts less."""
+    caption_dropout: float = 0.2
+    """Share of captions emptied in training, for classifier-free guidance (GLIDE §2.3)."""
+    batch_size: int = 64
+    """Pictures a step, over all devices."""
+    steps: int = 100_000
+    seed: int = 0
+    """Of the weights, the noise and the dropouts."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of matrix products; auto is float32 on a CPU and bfloat16 elsewhere."""
+    log_every: int = 50
+    checkpoint_every: int = 1000
+    sample_every: int = 5000
+    """Steps between sample grids; they also measure the caption gap."""
+    keep: int = 2
+    """Newest checkpoints that stay."""
+    keep_every: int | None = None
+    """Checkpoints of steps that this divides stay, too."""
+    keep_best: Literal["loss", "eval_loss", "caption_gap"] | None = None
+    """The checkpoint that is best by this stays, too: the least loss, the largest gap."""
+    loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Where metrics and sample grids go beside the run's own files; each takes its extra."""
+    init_from: str | None = None
+    """A model to start from: a shipped model's name, a model folder or a run. The recipe's model
+    is then that one; only its dropout can be another."""
+
+    def __post_init__(self):
+        at_least(
+            self, 1, "batch_size", "steps", "log_every", "checkpoint_every", "sample_every", "keep"
+        )
+        require(
+            len(set(self.loggers)) == len(self.loggers),
+            "Recipe.loggers",
+            self.loggers,
+            "each of them once",
+        )
+        if self.keep_every is not None:
+            at_least(self, 1, "keep_every")
+        check_seed("Recipe.seed", self.seed)
+        require(0 <= self.caption_dropout <= 1, "caption_dropout", self.caption_dropout, "0 to 1")
