@@ -1,7 +1,7 @@
 """Model folders: what ships, converts, and what `Pipeline` loads.
 
-A model folder holds `config.json`, `tokenizer.json` and `params.safetensors`. Nothing half-written
-ever has a final name.
+A model folder holds `config.json`, `tokenizer.json` and `params.safetensors`; a model that knows no
+captions has no `tokenizer.json`. Nothing half-written ever has a final name.
 """
 
 import hashlib
@@ -68,7 +68,10 @@ def save_description(folder, model: config.Model, tokenizer):
         "kind": _kind_of(model),
         "model": config.to_dict(model),
     }
-    write_text(folder / "tokenizer.json", tokenizer.to_json())
+    if encoding := tokenizer.to_json():
+        write_text(folder / "tokenizer.json", encoding)
+    else:
+        (folder / "tokenizer.json").unlink(missing_ok=True)
     write_text(folder / "config.json", json.dumps(described, indent=2) + "\n")
 
 
@@ -93,7 +96,7 @@ def load_description(folder, kind="diffusion"):
                 f"{FORMAT_VERSION}"
             )
         model = config.from_dict(KINDS[found].config, described["model"])
-        tokenizer = text.from_json(read_text(folder / "tokenizer.json"), model.text)
+        tokenizer = _load_tokenizer(folder / "tokenizer.json", model)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder} is not a model that can be read: {error}") from error
     if found != kind:
@@ -102,6 +105,14 @@ def load_description(folder, kind="diffusion"):
             f"{folder} holds {title}, which goes to {option}; here {KINDS[kind].title} is needed"
         )
     return model, tokenizer
+
+
+def _load_tokenizer(path, model):
+    return (
+        text.from_json(read_text(path), model.text)
+        if path.exists()
+        else text.NoTokenizer(model.text)
+    )
 
 
 def save_params(path, params, dtype="float32"):

@@ -1,8 +1,16 @@
-"""Weights and inputs drawn by name, the same on any machine: fixtures hold outputs only."""
+"""Weights and inputs drawn by name, the same on any machine: fixtures hold outputs only.
 
+What is too big for a fixture is in a folder beside the repository, where there is one.
+"""
+
+import os
+import pathlib
 import zlib
 
 import numpy as np
+
+ROOT = pathlib.Path(__file__).parents[1]
+FOLDER = pathlib.Path(os.environ.get("GLIDE_JAX_PARITY", ROOT.parent / "shared" / "parity"))
 
 
 def tensor(name, shape, salt=""):

@@ -130,6 +130,16 @@ def test_dropout_alone_can_be_another_than_the_parent_s(monkeypatch, parent, pic
     assert not (tmp_path / "other").exists()
 
 
+def test_a_parent_without_a_tokenizer_is_refused(parent, pictures, tmp_path):
+    mute = shutil.copytree(parent, tmp_path / "mute")
+    (mute / "tokenizer.json").unlink()
+    with pytest.raises(
+        ValueError, match="has no tokenizer, and so no tokens for '.* сапогах', only"
+    ):
+        finetune(mute, pictures, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_any_caption_can_be_spelled_with_a_shipped_tokenizer():
     _, tokenizer = model_folder.load_description(model_folder.PRETRAINED / "shapes32")
     tokens, mask = tokenizer.encode(CAPTIONS)

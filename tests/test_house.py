@@ -22,6 +22,9 @@ HOMES = {
     "tensorflow_datasets": "data",
     "grain": "data",
     "orbax": "checkpoint",
+    "tokenizers": "text",
+    "ftfy": "text",
+    "huggingface_hub": "released",
 }
 FILES = sorted((ROOT / "glide_jax").rglob("*.py"))
 

@@ -8,6 +8,7 @@ import pytest
 
 from glide_jax import checkpoint, model_folder
 from glide_jax.files import written_whole
+from glide_jax.text.tokenizer import NoTokenizer
 from tests import tiny
 
 
@@ -95,6 +96,24 @@ def test_a_broken_tokenizer_is_named(folder):
     (folder / "tokenizer.json").write_text("[]")
     with pytest.raises(ValueError, match="its tokenizer cannot be read"):
         checkpoint.load_model(folder)
+
+
+def test_a_model_without_a_tokenizer_knows_the_empty_caption(folder, tmp_path, tokenizer):
+    (folder / "tokenizer.json").unlink()
+    model, none, params = checkpoint.load_model(folder)
+    for rows, same in zip(none.encode([""] * 2), tokenizer.encode([""] * 2), strict=True):
+        np.testing.assert_array_equal(rows, same)
+        assert rows.dtype == same.dtype
+    with pytest.raises(ValueError, match="no tokenizer, and so no tokens for 'a', only for the em"):
+        none.encode(["", "a"])
+    model_folder.save_model(tmp_path / "again", model, none, params)
+    names = sorted(path.name for path in (tmp_path / "again").iterdir())
+    assert names == ["config.json", "params.safetensors"]
+
+
+def test_a_tokenizer_of_another_model_does_not_stay(folder, params):
+    model_folder.save_model(folder, tiny.MODEL, NoTokenizer(tiny.MODEL.text), params)
+    assert isinstance(model_folder.load_description(folder)[1], NoTokenizer)
 
 
 def test_a_folder_without_parameters_is_refused_and_left_alone(folder):

@@ -17,6 +17,7 @@ from glide_jax.diffusion.trajectory import reverse_trajectory
 from glide_jax.images import to_uint8
 from glide_jax.models import text2im
 from glide_jax.sampling import pieces
+from glide_jax.text.tokenizer import NoTokenizer
 from tests import tiny
 
 STEPS = 3
@@ -130,6 +131,14 @@ def test_models_that_are_given_a_masked_picture_are_refused(pipeline):
     inpainter = config.Diffusion(config.UNet(inpaint=True), tiny.MODEL.text)
     with pytest.raises(ValueError, match="UNet.inpaint is True; models that are given"):
         Pipeline(inpainter, pipeline.params, pipeline.tokenizer)
+
+
+def test_without_a_tokenizer_there_are_pictures_but_no_captions(pipeline):
+    other = Pipeline(tiny.MODEL, pipeline.params, NoTokenizer(tiny.MODEL.text))
+    np.testing.assert_array_equal(draw(other, [""], num=2), draw(pipeline, [""], num=2))
+    for prompts, negative in (["", "red"], ""), ([""], "red"):
+        with pytest.raises(ValueError, match="the model has no tokenizer, .* for 'red'"):
+            draw(other, prompts, negative_prompt=negative)
 
 
 def test_progress_counts_every_step_of_every_picture(pipeline, capfd):

@@ -20,8 +20,8 @@ class TextEncoder:
     width: int = 512
     layers: int = 16
     heads: int = 8
-    cleaning: Literal["none", "lower"] = "lower"
-    """What is done to a caption before it is split into tokens."""
+    cleaning: Literal["none", "lower", "clip"] = "lower"
+    """What is done to a caption before it is split into tokens; clip as CLIP's tokenizer does."""
 
     def __post_init__(self):
         at_least(self, 1, "context", "vocab_size", "width", "layers", "heads")

@@ -7,12 +7,14 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from glide_jax import config
-
-CLEANERS = {"none": lambda caption: caption, "lower": str.lower}
+from glide_jax.text.cleaning import CLEANERS
 
 
 class Tokenizer:
     """A byte-pair encoding with the cleaning and the context of the model that it belongs to.
+
+    GLIDE's rows are a caption's tokens, then padding: the last row of the model's table. CLIP's,
+    of an encoding that puts a start and an end token around each caption, are filled up with 0.
 
     Args:
         encoding: the `tokenizers.Tokenizer` that splits a cleaned caption.
@@ -23,18 +25,21 @@ class Tokenizer:
     """
 
     def __init__(self, encoding: tokenizers.Tokenizer, text: config.TextEncoder):
-        if encoding.get_vocab_size() >= text.vocab_size:
+        self.encoding, self.text = encoding, text
+        self.has_end = encoding.num_special_tokens_to_add(is_pair=False) > 0
+        self.padding = 0 if self.has_end else text.vocab_size - 1
+        room = text.vocab_size if self.has_end else self.padding
+        if encoding.get_vocab_size() > room:
             raise ValueError(
                 f"the tokenizer has {encoding.get_vocab_size()} tokens; with vocab_size "
-                f"{text.vocab_size} the model has room for {text.vocab_size - 1} and padding"
+                f"{text.vocab_size} the model has room for {room} beside padding"
             )
-        self.encoding, self.text = encoding, text
 
     def encode(self, captions, warn=True):
-        """Captions to rows as GLIDE has them: no start or end token, padded, cut at the context.
+        """Captions to rows, padded, and cut at the context; an end token stays the last.
 
         Args:
-            captions: N strings; "" is the empty caption, all padding.
+            captions: N strings; "" is the empty caption: in GLIDE all padding, in CLIP start, end.
             warn: whether to say how many captions were cut.
 
         Returns:
@@ -50,14 +55,41 @@ class Tokenizer:
                 stacklevel=2,
             )
         lengths = np.array([min(len(row), context) for row in rows], np.int32).reshape(-1, 1)
-        tokens = np.full((len(rows), context), self.text.vocab_size - 1, np.int32)
+        tokens = np.full((len(rows), context), self.padding, np.int32)
         for tokens_row, row in zip(tokens, rows, strict=True):
             tokens_row[: len(row)] = row[:context]
+            if self.has_end and len(row) > context:
+                tokens_row[-1] = row[-1]
         return tokens, np.arange(context)[None] < lengths
 
     def to_json(self):
         """What `tokenizer.json` holds."""
         return self.encoding.to_str(pretty=True)
+
+
+class NoTokenizer:
+    """In the place of a tokenizer that a model does not have: it knows the empty caption only.
+
+    Args:
+        text: the text encoder's config.
+    """
+
+    def __init__(self, text: config.TextEncoder):
+        self.text = text
+
+    def encode(self, captions, warn=True):
+        """Rows of padding, as `Tokenizer.encode` gives them; a ValueError names another caption."""
+        for caption in filter(None, captions):
+            raise ValueError(
+                f"the model has no tokenizer, and so no tokens for {caption!r}, only for the empty "
+                "caption: put the tokenizer.json that it was trained with into its folder"
+            )
+        shape = len(captions), self.text.context
+        return np.full(shape, self.text.vocab_size - 1, np.int32), np.zeros(shape, bool)
+
+    def to_json(self):
+        """Nothing: a folder of such a model holds no `tokenizer.json`."""
+        return ""
 
 
 def from_json(json, text: config.TextEncoder):

@@ -93,6 +93,8 @@ def _prepare(recipe, run, source, tokenizer):
         if tokenizer is None:
             captions = data.captions(source, TOKENIZER_CAPTIONS)
             tokenizer = text.train(captions, recipe.model.text)
+        else:  # of a model that has none: it says so before anything is written
+            tokenizer.encode(data.captions(source, 1), warn=False)
         model_folder.save_description(run, recipe.model, tokenizer)
     checkpoint.save_recipe(run, recipe)
 
