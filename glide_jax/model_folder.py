@@ -7,7 +7,7 @@ captions has no `tokenizer.json`. Nothing half-written ever has a final name.
 import hashlib
 import json
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -18,8 +18,9 @@ import safetensors.numpy
 from etils import epath
 
 from glide_jax import config
-from glide_jax.files import read_text, write_text, written_whole
+from glide_jax.files import read_text, write_text
 from glide_jax.models import clip, text2im
+from glide_jax.tensors import write_safetensors
 from glide_jax.text import tokenizer as text
 
 FORMAT_VERSION = 1
@@ -116,12 +117,14 @@ def _load_tokenizer(path, model):
 
 
 def save_params(path, params, dtype="float32"):
-    """Writes a tree of parameters as safetensors, leaves named by their path."""
+    """Writes a tree of parameters as safetensors, leaves named by their path.
+
+    `dtype` None keeps that of each leaf.
+    """
     leaves, _ = jax.tree_util.tree_flatten_with_path(params)
-    # The library takes an array's memory as it lies: a transposed view would be written scrambled.
-    named = {"/".join(k.key for k in keys): np.asarray(leaf, dtype, "C") for keys, leaf in leaves}
-    with written_whole(path) as beside:
-        beside.write_bytes(safetensors.numpy.save(named))
+    write_safetensors(
+        path, {"/".join(k.key for k in keys): np.asarray(leaf, dtype) for keys, leaf in leaves}
+    )
 
 
 def load_params(path, model: config.Model):
@@ -129,8 +132,16 @@ def load_params(path, model: config.Model):
 
     Raises a ValueError where the file is broken or does not hold the parameters of the model.
     """
+    return jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), read_params(path, model))
+
+
+def read_params(path, model: config.Diffusion):
+    """As `load_params`, but on the host and in the file's precision."""
     try:
-        named = safetensors.numpy.load(epath.Path(path).read_bytes())
+        if "://" in str(path):
+            named = safetensors.numpy.load(epath.Path(path).read_bytes())
+        else:
+            named = safetensors.numpy.load_file(path)  # holds it once, not twice
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     leaves, structure = jax.tree_util.tree_flatten_with_path(param_shapes(model))
@@ -138,7 +149,7 @@ def load_params(path, model: config.Model):
     wrong = {name for name in {*named, *wanted} if np.shape(named.get(name)) != wanted.get(name)}
     if wrong:
         raise ValueError(f"{path} does not fit its config.json: look at {', '.join(sorted(wrong))}")
-    return jax.tree.unflatten(structure, [jnp.asarray(named[n], jnp.float32) for n in wanted])
+    return jax.tree.unflatten(structure, [named[name] for name in wanted])
 
 
 def model_hash(model: config.Model, tokenizer, params):
@@ -151,6 +162,7 @@ def model_hash(model: config.Model, tokenizer, params):
     return digest.hexdigest()[:16]
 
 
+@lru_cache
 def param_shapes(model: config.Model):
     """The tree of the parameters' shapes."""
     return jax.eval_shape(partial(KINDS[_kind_of(model)].init, model), jax.random.key(0))

@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 LEVELS = (
     ("config", "files", "cli"),
-    ("text",),
+    ("text", "tensors"),
     ("models", "diffusion", "data", "parallel", "images"),
     ("model_folder",),
     ("checkpoint", "sampling"),

@@ -7,6 +7,7 @@ import numpy as np
 
 from glide_jax.files import written_whole
 from glide_jax.released.torch_file import archive, legacy, safetensors_file, writing
+from glide_jax.tensors import write_safetensors
 
 WEB_PAGE = (b"<!doctype", b"<html")
 WRAPPERS = ("ema_params", "ema", "state_dict", "model")
@@ -74,27 +75,27 @@ def write(path, state_dict):
         OSError: the file cannot be written, say because the disk is full.
     """
     path = Path(path)
-    forms = {".safetensors": safetensors_file}
-    forms |= dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), writing)
+    forms = {".safetensors": write_safetensors}
+    forms |= dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), writing.write)
     if path.suffix not in forms:
         raise ValueError(f"{path} has none of the suffixes {', '.join(forms)}")
     arrays = {name: _checked(name, value) for name, value in state_dict.items()}
     try:
         with written_whole(path) as beside:
-            forms[path.suffix].write(Path(beside), arrays)
+            forms[path.suffix](Path(beside), arrays)
     except OSError as error:
         raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _checked(name, value):
-    """An entry's array as it is written: of a type that torch has, its last axis the fastest."""
+    """An entry's array, which must be of a type that torch has."""
     array = np.asarray(value)
     if not isinstance(name, str) or array.dtype not in writing.STORAGE_TYPES:
         raise ValueError(
             f"the entry {name!r} is of type {array.dtype}, which is none of "
             f"{', '.join(str(dtype) for dtype in writing.STORAGE_TYPES)}"
         )
-    return np.require(array, requirements="C")
+    return array
 
 
 def unwrap(checkpoint):

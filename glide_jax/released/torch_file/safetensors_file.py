@@ -1,10 +1,10 @@
-"""Safetensors by its library, and mapped, which for numpy the library does not do."""
+"""Safetensors checked by its library, and mapped, which for numpy the library does not do."""
 
 import json
 
 import ml_dtypes
 import numpy as np
-import safetensors.numpy
+import safetensors
 
 DTYPES = {
     "F32": np.dtype(np.float32),
@@ -39,11 +39,3 @@ def _view(mapped, begin, name, entry):
         raise ValueError(f"its tensor {name!r:.80} is of the type {entry['dtype']!r:.20}")
     first, _ = entry["data_offsets"]
     return np.ndarray(entry["shape"], DTYPES[entry["dtype"]], mapped, begin + first)
-
-
-def write(path, arrays):
-    """Writes {name: array}; the arrays are contiguous, for the library takes their memory as is."""
-    try:
-        safetensors.numpy.save_file(arrays, path)
-    except safetensors.SafetensorError as error:
-        raise OSError(str(error)) from error

@@ -20,7 +20,7 @@ def write(path, arrays):
         _add(file, archive, "data.pkl", pickled(arrays))
         _add(file, archive, "byteorder", b"little")
         for key, array in enumerate(arrays.values()):
-            # Of a 0-d array ravel makes one that can be looked at as bytes; it copies no others.
+            # One array at a time is in memory, where its last axis is not the fastest.
             _add(file, archive, f"data/{key}", np.ravel(array).view(np.uint8))
         _add(file, archive, "version", b"3\n")
 
