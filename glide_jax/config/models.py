@@ -138,7 +138,9 @@ class Clip:
 
     image: ClipImage = field(default_factory=ClipImage)
     text: TextEncoder = field(
-        default_factory=partial(TextEncoder, context=77, vocab_size=65536, layers=12)
+        default_factory=partial(
+            TextEncoder, context=77, vocab_size=65536, layers=12, cleaning="clip"
+        )
     )
     embedding: int = 512
     """Numbers that a picture or a caption becomes."""

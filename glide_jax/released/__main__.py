@@ -7,6 +7,7 @@ from glide_jax import cli
 # Each is a module of this package with the dataclass `Arguments` and the function `run`.
 COMMANDS = {
     "fetch": "brings the published checkpoints into a cache",
+    "convert": "makes a model folder of a PyTorch checkpoint",
 }
 USAGE = "\n".join(
     (
