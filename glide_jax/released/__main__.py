@@ -8,6 +8,7 @@ from glide_jax import cli
 COMMANDS = {
     "fetch": "brings the published checkpoints into a cache",
     "convert": "makes a model folder of a PyTorch checkpoint",
+    "export": "writes a model's weights for PyTorch",
 }
 USAGE = "\n".join(
     (

@@ -1,0 +1,91 @@
+"""Models back to PyTorch's checkpoints: bit for bit what they were converted from."""
+
+import sys
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glide_jax import checkpoint, cli, model_folder, parallel
+from glide_jax.released import __main__ as command
+from glide_jax.released import torch_file
+from glide_jax.released.convert import convert
+from glide_jax.released.export import export
+from glide_jax.released.names import from_pytorch
+from glide_jax.text.tokenizer import NoTokenizer
+from glide_jax.training.step import TrainState
+from tests import released, tiny
+
+pytestmark = pytest.mark.filterwarnings("ignore:the model has 64 rows of tokens")
+
+
+def assert_same_bits(path, weights):
+    found = torch_file.read(path)
+    assert set(found) == set(weights)
+    for name, array in weights.items():
+        assert found[name].dtype == array.dtype and found[name].shape == array.shape
+        assert found[name].tobytes() == array.tobytes(), name
+
+
+@pytest.mark.parametrize("name", released.TOLD_OF)
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_what_was_converted_comes_back_bit_for_bit(name, suffix, dtype, tmp_path):
+    weights = released.state_dict(name, dtype)
+    # Numbers that arithmetic would not keep.
+    weights["out.2.bias"][:3] = np.nan, -np.inf, -0.0
+    torch_file.write(tmp_path / "model.pt", weights)
+    convert([tmp_path / "model.pt"], tmp_path / "model", released.TOLD_OF[name])
+    export(tmp_path / "model", tmp_path / f"back{suffix}")
+    assert_same_bits(tmp_path / f"back{suffix}", weights)
+
+
+def test_a_training_run_is_exported_before_its_end(tmp_path):
+    model, name = released.model_of("tiny-text2im"), "tiny-text2im"
+    weights = released.state_dict(name)
+    params = from_pytorch(weights, model_folder.param_shapes(model))
+    model_folder.save_description(tmp_path / "run", model, NoTokenizer(model.text))
+    checkpoint.save_recipe(tmp_path / "run", tiny.RECIPE)
+    others = jax.tree.map(np.zeros_like, params)
+    state = TrainState(jnp.array(3), others, {"0.99": params}, ())
+    with checkpoint.Checkpoints(tmp_path / "run") as checkpoints:
+        checkpoints.save(parallel.replicate(state))
+    export(tmp_path / "run", tmp_path / "run.pt")
+    assert_same_bits(tmp_path / "run.pt", weights)
+
+
+@pytest.mark.parametrize("changed", [{"norm_groups": 16}, {"patch": 2}])
+def test_what_the_published_code_cannot_have_is_refused(changed, tmp_path):
+    model = released.model_of("tiny-text2im")
+    model = replace(model, unet=replace(model.unet, attention_resolutions=(), **changed))
+    ((name, value),) = changed.items()
+    model_folder.save_description(tmp_path, model, NoTokenizer(model.text))
+    with pytest.raises(ValueError, match=f"UNet.{name} of .* is {value}; the published code knows"):
+        export(tmp_path, tmp_path / "model.pt")
+    assert not (tmp_path / "model.pt").exists()
+
+
+def test_the_command_and_what_it_refuses(tmp_path, monkeypatch, capsys):
+    path, out = released.checkpoint(tmp_path / "model.pt"), tmp_path / "back.pt"
+    convert([path], tmp_path / "model", released.TOLD)
+    command.main(["export", str(tmp_path / "model"), "--out", str(out)])
+    assert capsys.readouterr().out == f"{out}\n"
+    assert_same_bits(out, released.state_dict("tiny-text2im"))
+    for arguments, message in (
+        ((tmp_path / "model", "--out", out), f"--out is '{out}', which is there already; remove"),
+        ((tmp_path / "model", "--out", tmp_path / "x.npz"), "x.npz has none of the suffixes"),
+        (
+            (tmp_path / "model", "--out", tmp_path / "no" / "x.pt"),
+            "x.pt cannot be written: No such",
+        ),
+        (("corgi", "--out", tmp_path / "x.pt"), "there is no model 'corgi'"),
+        (("corgi",), "--out"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["released", "export", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.entry_point(command.main, "released")
+        said = capsys.readouterr().err
+        assert stop.value.code == 2 and message in said and said.count("\n") == 1
+    assert not (tmp_path / "x.pt").exists()
