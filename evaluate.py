@@ -133,9 +133,11 @@ def main(arguments):
     parsed = cli.parse(kind, arguments[is_sweep:], prog, kind.__doc__)
     cli.check_folder("--out", parsed.folder)
 
-    from glide_jax import Pipeline  # after parsing: --help need not wait for JAX
+    # After parsing: --help need not wait for JAX.
+    from glide_jax import Pipeline
+    from glide_jax.released.ready import ready
 
-    pipeline = Pipeline.load(parsed.model, parsed.dtype)
+    pipeline = Pipeline.load(ready(parsed.model), parsed.dtype)
     rows = []
     for cell in parsed.cells() if is_sweep else [parsed]:
         for split in cell.splits:

@@ -37,7 +37,7 @@ class Arguments(cli.Sampling):
     """Pictures a caption; the i-th is drawn from seed + i."""
     seed: int = 0
     clip: str | None = None
-    """A noised CLIP that leads to the captions too: its model folder."""
+    """A noised CLIP that leads to the captions too: a published one's name or a model folder."""
     clip_guidance_scale: float = 3.0
     """How far the CLIP leads; 0 is not at all."""
     upsampler: str | None = None
@@ -99,10 +99,11 @@ def save(images, prompts, arguments, settings):
 def load_upsampler(arguments, pipeline):
     """The Pipeline that enlarges what another one draws, or None."""
     from glide_jax import Pipeline
+    from glide_jax.released.ready import ready
 
     if arguments.upsampler is None:
         return None
-    upsampler = Pipeline.load(arguments.upsampler, arguments.dtype)
+    upsampler = Pipeline.load(ready(arguments.upsampler), arguments.dtype)
     takes, gets = upsampler.model.unet.low_res_size, pipeline.model.unet.image_size
     if takes != gets:
         what = f"enlarges pictures of {takes} pixels" if takes else "is no upsampler"
@@ -118,10 +119,12 @@ def main(arguments):
     prompts = read_prompts(parsed)
     check_output(parsed.out)
 
-    from glide_jax import NoisedClip, Pipeline  # after parsing: --help need not wait for JAX
+    # After parsing: --help need not wait for JAX.
+    from glide_jax import NoisedClip, Pipeline
+    from glide_jax.released.ready import ready
 
-    pipeline = Pipeline.load(parsed.model, parsed.dtype)
-    clip = parsed.clip and NoisedClip.load(parsed.clip, parsed.dtype)
+    pipeline = Pipeline.load(ready(parsed.model), parsed.dtype)
+    clip = parsed.clip and NoisedClip.load(ready(parsed.clip), parsed.dtype)
     upsampler = load_upsampler(parsed, pipeline)
     settings = {"num": parsed.num, "seed": parsed.seed} | parsed.settings()
     led = {"clip_guidance_scale": parsed.clip_guidance_scale}

@@ -64,10 +64,13 @@ def main(arguments):
 
     # After parsing: --help need not wait for JAX.
     from glide_jax import parallel
+    from glide_jax.released.ready import ready
     from glide_jax.training.loop import train
     from glide_jax.training.stop import Stopped
 
     run = parsed.run or str(Path("runs") / parsed.recipe.name)
+    if parsed.recipe.init_from is not None and not (Path(run) / "config.json").exists():
+        ready(parsed.recipe.init_from)
     parallel.start(parsed.coordinator, parsed.num_processes, parsed.process_id)
     try:
         train(parsed.recipe, run)

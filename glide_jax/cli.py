@@ -21,7 +21,7 @@ class Sampling:
     """How a model is sampled: what `Pipeline` takes, and what the command lines offer."""
 
     model: str = "shapes32"
-    """A shipped model's name, a model folder or a training run."""
+    """A shipped or published model's name, a model folder or a training run."""
     guidance_scale: float = 3.0
     """1 is the model's own distribution; more follows the caption closer, 0 ignores it."""
     guidance_interval: tuple[int, int] | None = None

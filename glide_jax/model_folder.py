@@ -18,12 +18,13 @@ import safetensors.numpy
 from etils import epath
 
 from glide_jax import config
-from glide_jax.files import read_text, write_text
+from glide_jax.files import cache_folder, read_text, write_text
 from glide_jax.models import clip, text2im
 from glide_jax.tensors import write_safetensors
 from glide_jax.text import tokenizer as text
 
 FORMAT_VERSION = 1
+PUBLISHED = "glide-"  # begins the names of published models
 PRETRAINED = epath.Path(__file__).parent / "pretrained"
 
 
@@ -48,16 +49,29 @@ def pretrained_names():
 
 
 def find_model(name_or_folder):
-    """The folder of a shipped model's name or of a path; a ValueError says what there is."""
-    shipped, folder = PRETRAINED / str(name_or_folder), epath.Path(name_or_folder)
-    if str(name_or_folder) in pretrained_names():
-        return shipped
+    """The folder of a model's name, shipped or published, or of a path; a ValueError if none."""
+    name, folder = str(name_or_folder), epath.Path(name_or_folder)
+    if name in pretrained_names():
+        return PRETRAINED / name
+    if (folder / "config.json").exists():
+        return folder
+    if not name.startswith(PUBLISHED):
+        raise ValueError(
+            f"there is no model {name!r}: it is neither a folder with a config.json nor one of "
+            f"{', '.join(pretrained_names())}"
+        )
+    folder = published_folder(name)
     if not (folder / "config.json").exists():
         raise ValueError(
-            f"there is no model {str(name_or_folder)!r}: it is neither a folder with a config.json "
-            f"nor one of {', '.join(pretrained_names())}"
+            f"the published model {name!r} is not in {folder.parent}: bring it there by python -m "
+            f"glide_jax.released fetch {name.removeprefix(PUBLISHED)} --convert"
         )
     return folder
+
+
+def published_folder(name, cache=None):
+    """Where the model folder of a published model, glide-NAME, is in the cache."""
+    return epath.Path(cache or cache_folder()) / "models" / name
 
 
 def save_description(folder, model: config.Model, tokenizer):

@@ -654,18 +654,23 @@ def call(monkeypatch, *arguments):
 
 def test_the_command_prints_where_files_are_and_shows_progress(server, cache, monkeypatch, capsys):
     monkeypatch.setenv("GLIDE_JAX_CACHE", str(cache))
-    call(monkeypatch, "fetch", "base", "glide-upsample-inpaint", "--url", server.url)
+    call(monkeypatch, "fetch", "base", "glide-clip", "--url", server.url)
     out, errors = capsys.readouterr()
-    assert out == f"{cache}/base.pt\n{cache}/upsample_inpaint.pt\n"
+    assert out == f"{cache}/base.pt\n{cache}/clip_image_enc.pt\n{cache}/clip_text_enc.pt\n"
     assert "base.pt: 100%" in errors and "300k/300k" in errors and "B/s]" in errors
 
 
-KNOWN = "known: base, upsample, base-inpaint, upsample-inpaint, clip-image-enc, clip-text-enc"
+MODELS = "base, upsample, base-inpaint, upsample-inpaint"
+KNOWN = f"known: {MODELS}, clip-image-enc, clip-text-enc, clip"
 BAD = [
-    ([], "the command comes first; known: fetch"),
-    (["fech"], "there is no command 'fech'; known: fetch"),
+    ([], "the command comes first; known: fetch, convert, export"),
+    (["fech"], "there is no command 'fech'; known: fetch, convert, export"),
     (["fetch"], f"there is nothing to fetch; {KNOWN}"),
     (["fetch", "base", "bas"], f"there is no published model 'bas'; {KNOWN}"),
+    (
+        ["fetch", "clip-text-enc", "--convert"],
+        f"there is no published model 'clip-text-enc'; known: {MODELS}, clip",
+    ),
     (["fetch", "base", "--curl", "x"], "Unrecognized options: --curl, x"),
     (
         ["fetch", "base", "--url", "gs://x"],

@@ -134,8 +134,8 @@ class Recipe:
     loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Where metrics and sample grids go beside the run's own files; each takes its extra."""
     init_from: str | None = None
-    """A model to start from: a shipped model's name, a model folder or a run. The recipe's model
-    is then that one; only its dropout can be another."""
+    """A model to start from: a shipped or published model's name, a model folder or a run. The
+    recipe's model is then that one; only its dropout can be another."""
 
     def __post_init__(self):
         at_least(

@@ -5,6 +5,7 @@ A download that breaks goes on where it stopped, in the same command or in the n
 
 import contextlib
 import hashlib
+import itertools
 import re
 import sys
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ FILES = {
     "clip-image-enc": "clip_image_enc.pt",
     "clip-text-enc": "clip_text_enc.pt",
 }
+# The files of each model, and of each name.
+MODELS = {name: (name,) for name in FILES if not name.startswith("clip-")} | {
+    "clip": ("clip-image-enc", "clip-text-enc")
+}
+NAMES = {name: (name,) for name in FILES} | MODELS
 
 
 @dataclass(frozen=True)
@@ -34,25 +40,36 @@ class Arguments:
     """What to fetch, from where, and where to."""
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """base, upsample, base-inpaint, upsample-inpaint, clip-image-enc, clip-text-enc; glide-base
-    and so on name the same."""
+    """base, upsample, base-inpaint, upsample-inpaint, clip-image-enc, clip-text-enc, or clip for
+    both; glide-base and so on name the same."""
     url: str | None = None
     """Another place that has the files: an http, https or file address, or a folder."""
     cache: Path | None = None
     """Where they go; by default $GLIDE_JAX_CACHE or ~/.cache/glide_jax."""
     verify: bool = False
     """Reads files that are there already, too, and compares their checksums."""
+    convert: bool = False
+    """Makes models of them, too, which go by the names glide-base and so on."""
+    vocab: Path | None = None
+    """For --convert: the folder of the published vocabulary; by default the cache or the hub."""
 
 
 def run(arguments: Arguments):
     """Fetches, and prints where each file is."""
     if not arguments.names:
-        raise ValueError(f"there is nothing to fetch; known: {', '.join(FILES)}")
-    for name in arguments.names:  # all of them, before hours of the first
-        file_name(name)
+        raise ValueError(f"there is nothing to fetch; known: {', '.join(NAMES)}")
+    known = MODELS if arguments.convert else NAMES
+    # All are looked up before hours of the first.
+    parts = [look_up(name, known) for name in arguments.names]
     try:
-        for name in arguments.names:
+        for name in itertools.chain(*parts):
             print(fetch(name, arguments.cache, arguments.url, verify=arguments.verify))
+        if arguments.convert:
+            from glide_jax.released.ready import ready  # loads JAX, for which a fetch need not wait
+
+            for name in arguments.names:
+                model = f"glide-{name.removeprefix('glide-')}"
+                print(ready(model, arguments.cache, arguments.url, arguments.vocab))
     except KeyboardInterrupt:
         print("what came is kept: the same command goes on from there", file=sys.stderr)
         raise
@@ -73,7 +90,7 @@ def fetch(name, cache=None, url=None, progress=True, verify=False) -> Path:
         ValueError: an unknown name, or a url of another kind.
         OSError: the file cannot be had, cannot be written, or is not what was once fetched.
     """
-    path = Path(cache or cache_folder()).expanduser() / file_name(name)
+    path = Path(cache or cache_folder()).expanduser() / look_up(name, FILES)
     source = address(url or PUBLISHED, path.name)
     with _writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,12 +101,12 @@ def fetch(name, cache=None, url=None, progress=True, verify=False) -> Path:
     return path
 
 
-def file_name(name):
-    """The published file of a name; a ValueError lists the known."""
-    known = name.removeprefix("glide-")
-    if known not in FILES:
-        raise ValueError(f"there is no published model {name!r}; known: {', '.join(FILES)}")
-    return FILES[known]
+def look_up(name, known):
+    """What a table has of a name, glide- before it or not; a ValueError lists the known."""
+    found = known.get(name.removeprefix("glide-"))
+    if found is None:
+        raise ValueError(f"there is no published model {name!r}; known: {', '.join(known)}")
+    return found
 
 
 def address(base, name):
