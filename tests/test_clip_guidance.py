@@ -228,8 +228,14 @@ def test_a_caption_is_followed_by_one_command(folders, pipeline, critic, tmp_pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--model", "{clip}"], "{clip} holds a CLIP, which goes to --clip-model; here a diffusion"),
-        (["--clip-model", "{model}"], "{model} holds a diffusion model, .* --model; here a CLIP is"),
+        (
+            ["--model", "{clip}"],
+            "{clip} holds a CLIP, which goes to --clip-model; here a diffusion",
+        ),
+        (
+            ["--clip-model", "{model}"],
+            "{model} holds a diffusion model, .* --model; here a CLIP is",
+        ),
         (["--clip-model", "shapes32"], "shapes32 holds a diffusion model"),
         (["--clip-model", "corgi"], "there is no model 'corgi'"),
         (["--clip-scale", "5"], "--clip-scale is 5.0, but there is no --clip"),

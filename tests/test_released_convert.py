@@ -183,6 +183,7 @@ def test_precisions(dtype, stored, tmp_path):
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(params)} == {stored}
     loaded = to_pytorch(checkpoint.load_model(tmp_path / "model")[2])
     for name, array in weights.items():
+        assert loaded[name].dtype == np.float32
         np.testing.assert_array_equal(loaded[name], array.astype(np.float32))
 
 

@@ -1,6 +1,7 @@
 """The published models as names: fetched, converted, and taken by the entry points."""
 
 import re
+import shutil
 from pathlib import Path
 
 import jax
@@ -79,11 +80,10 @@ def test_names_that_are_not_published_are_refused_with_those_that_are(cache):
         sample.main(["x", "--model", "glide-bass"])
 
 
-def test_fetch_converts_and_sample_draws_by_the_names(mirror, cache, tmp_path, capsys):
-    command.main(["fetch", "base", "glide-upsample", "--url", str(mirror), "--convert"])
-    models = [str(cache / "models" / f"glide-{name}") for name in ("base", "upsample")]
-    files = [str(cache / f"{name}.pt") for name in ("base", "upsample")]
-    assert capsys.readouterr().out.splitlines() == files + models
+def test_sample_makes_models_of_what_was_fetched(mirror, cache, tmp_path):
+    command.main(["fetch", "base", "glide-upsample", "--url", str(mirror)])
+    assert not (cache / "models").exists()
+    models = [cache / "models" / f"glide-{name}" for name in ("base", "upsample")]
     options = ["--model", "glide-base", "--steps", "2", "--upsampler", "glide-upsample"]
     sample.main(["", "--out", str(tmp_path / "large"), *options, "--upsampling.steps", "2"])
     picture = tmp_path / "large" / "0000-0.png"
@@ -119,14 +119,15 @@ def test_a_run_that_goes_on_needs_no_published_model(cache, tmp_path, monkeypatc
 
 
 def test_two_files_make_the_clip_that_guides_by_its_name(mirror, cache, tmp_path, capsys):
-    command.main(["fetch", "clip", "--url", str(mirror), "--convert"])
-    paths = ["clip_image_enc.pt", "clip_text_enc.pt", "models/glide-clip"]
+    command.main(["fetch", "clip", "base", "--url", str(mirror), "--convert"])
+    files = ["clip_image_enc.pt", "clip_text_enc.pt", "base.pt"]
+    paths = [*files, "models/glide-clip", "models/glide-base"]
     assert capsys.readouterr().out.splitlines() == [str(cache / path) for path in paths]
     assert load_description(find_model("glide-clip"), kind="clip")[0] == released.clip_model()
     with pytest.raises(ValueError, match="glide-clip holds a CLIP, which goes to --clip-model"):
         sample.main(["x", "--model", "glide-clip"])
+    shutil.rmtree(cache / "models" / "glide-clip")
     # Its vocabulary is another, and so it stops at the caption, not before.
-    ready("glide-base", url=mirror)
     out = ["--out", str(tmp_path / "out"), "--steps", "2"]
     with pytest.raises(ValueError, match="the model has no tokenizer, and so no tokens for 'x'"):
         sample.main(["x", "--model", "glide-base", "--clip-model", "glide-clip", *out])

@@ -28,9 +28,10 @@ FILES = {
     "clip-image-enc": "clip_image_enc.pt",
     "clip-text-enc": "clip_text_enc.pt",
 }
-MODELS = {name: (name,) for name in FILES if not name.startswith("clip-")}
-MODELS["clip"] = ("clip-image-enc", "clip-text-enc")
-"""The files of each model."""
+# The files of each model, and of each name.
+MODELS = {name: (name,) for name in FILES if not name.startswith("clip-")} | {
+    "clip": ("clip-image-enc", "clip-text-enc")
+}
 NAMES = {name: (name,) for name in FILES} | MODELS
 
 
