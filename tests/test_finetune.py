@@ -19,6 +19,7 @@ SHORT = (
     *("--steps", "2", "--batch-size", "4", "--checkpoint-every", "1", "--log-every", "1"),
     *("--sample-every", "2", "--optim.warmup-steps", "1"),
 )
+PUBLISHED = str(ROOT / "configs" / "finetune_published.py")
 CAPTIONS = "Ein grüner Bär", "кот в сапогах", "熊 🐻"
 
 
@@ -147,3 +148,15 @@ def test_any_caption_can_be_spelled_with_a_shipped_tokenizer():
     rows = (row[:length].tolist() for row, length in zip(tokens, lengths, strict=True))
     spelled = [tokenizer.encoding.decode(row) for row in rows]
     assert spelled == [caption.lower() for caption in CAPTIONS]
+
+
+def test_the_published_model_s_recipe_trains_its_unet_alone(
+    parent, pictures, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("GLIDE_JAX_CACHE", str(tmp_path))
+    shutil.copytree(parent, tmp_path / "models" / "glide-base")
+    train.main([PUBLISHED, "--data.path", str(pictures), "--run", str(tmp_path / "run"), *SHORT])
+    before, after = (checkpoint.load_model(folder)[2] for folder in (parent, tmp_path / "run"))
+    jax.tree.map(np.testing.assert_array_equal, before["text_encoder"], after["text_encoder"])
+    changed = jax.tree.map(lambda a, b: (a != b).any(), before["unet"], after["unet"])
+    assert np.mean(jax.tree.leaves(changed)) > 0.9
