@@ -95,7 +95,7 @@ def load_description(folder, kind="diffusion"):
 
     Args:
         folder: where; a config.json that says no kind is a diffusion model's.
-        kind: one of KINDS, that the model must be of.
+        kind: one of KINDS, that the model must be of; None takes any.
 
     Raises:
         ValueError: the folder is of another kind or of a newer format, or its config is broken.
@@ -114,7 +114,7 @@ def load_description(folder, kind="diffusion"):
         tokenizer = _load_tokenizer(folder / "tokenizer.json", model)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder} is not a model that can be read: {error}") from error
-    if found != kind:
+    if kind not in (found, None):
         title, option, *_ = KINDS[found]
         raise ValueError(
             f"{folder} holds {title}, which goes to {option}; here {KINDS[kind].title} is needed"

@@ -42,6 +42,26 @@ def test_what_was_converted_comes_back_bit_for_bit(name, suffix, dtype, tmp_path
     assert_same_bits(tmp_path / f"back{suffix}", weights)
 
 
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_clip_comes_back_as_its_two_towers(suffix, tmp_path):
+    names = ("tiny-clip-image", "tiny-clip-text")
+    files = [released.checkpoint(tmp_path / f"{name}.pt", name) for name in names]
+    convert(files, tmp_path / "clip", released.TOLD_CLIP)
+    back = export(tmp_path / "clip", tmp_path / f"clip{suffix}")
+    assert [path.stem for path in back] == ["clip_image_enc", "clip_text_enc"]
+    for name, path in zip(names, back, strict=True):
+        assert_same_bits(path, released.state_dict(name))
+
+
+def test_a_clip_with_a_scale_of_its_own_is_refused(tmp_path):
+    model = released.clip_model()
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape), model_folder.param_shapes(model))
+    model_folder.save_model(tmp_path, model, NoTokenizer(model.text), params)
+    with pytest.raises(ValueError, match="the logit scale is 1; the published code knows 100 only"):
+        export(tmp_path, tmp_path / "clip.pt")
+    assert not list(tmp_path.glob("*.pt"))
+
+
 def test_a_training_run_is_exported_before_its_end(tmp_path):
     model, name = released.model_of("tiny-text2im"), "tiny-text2im"
     weights = released.state_dict(name)

@@ -154,9 +154,15 @@ def their_name(path):
         if match and module[match.end() :] in layers:
             for number in match.groups():
                 theirs = theirs.replace("{i}", number, 1)
-            leaf = "bias" if leaf == "bias" else "weight"
+            leaf = _their_leaf(leaf, of_clip=theirs.startswith("blocks."))
             return f"{theirs}{layers[module[match.end() :]]}.{leaf}"
     raise ValueError(f"the published models have no parameter for {path}")
+
+
+def _their_leaf(leaf, of_clip):
+    if of_clip:
+        return {ours: theirs for theirs, ours in CLIP_LEAVES.items()}[leaf]
+    return "bias" if leaf == "bias" else "weight"
 
 
 def their_layout(path, array):
@@ -171,7 +177,7 @@ def to_pytorch(params):
     """Our tree of parameters as a published model's state dict; the inverse of `from_pytorch`.
 
     Args:
-        params: the tree, as `text2im.init` makes it.
+        params: the tree, as `text2im.init` makes it, or one tower's of `clip.init`.
 
     Returns:
         {PyTorch name: array}, each a view where the array is numpy's.
