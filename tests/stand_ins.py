@@ -6,7 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from glide_jax.diffusion.gaussian import expand
-from tests.parity import tensor
+from glide_jax.released.parity.drawing import nhwc, tensor
+from glide_jax.released.parity.processes import denoise, score
+
+__all__ = ["FIXTURES", "compare", "denoise", "drawn", "gaussian_denoiser", "nhwc", "score"]
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 
@@ -21,25 +24,9 @@ def compare(what, ours, theirs, *, atol=0.0, rtol=0.0):
     np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)
 
 
-def nhwc(images):
-    """The reference's [..., C, H, W] as [..., H, W, C]."""
-    return np.moveaxis(images, -3, -1)
-
-
 def drawn(name, shape):
     """The input of this name, drawn as the reference drew it, channels last."""
     return nhwc(tensor(f"input:{name}", shape))
-
-
-def denoise(x, t):
-    """eps = tanh(0.7 x + 0.3 t / 1000), v = sin(1.3 x - t / 1000)."""
-    u = expand(t.astype(jnp.float32), x) / 1000
-    return jnp.concatenate([jnp.tanh(0.7 * x + 0.3 * u), jnp.sin(1.3 * x - u)], axis=-1)
-
-
-def score(x, t):
-    """cos(x) (1 + t / 1000)."""
-    return jnp.cos(x) * (1 + expand(t.astype(jnp.float32), x) / 1000)
 
 
 def gaussian_denoiser(schedule, mu, s, v=-1.0):

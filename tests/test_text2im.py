@@ -1,6 +1,7 @@
 """The networks against the published models' figures, and the contracts of text2im."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -9,7 +10,7 @@ import pytest
 
 from glide_jax import config
 from glide_jax.models import text2im
-from glide_jax.models.unet import input_channels
+from glide_jax.models.unet import from_patches, input_channels, to_patches
 from glide_jax.released.names import from_pytorch
 from tests import tiny
 from tests.parity import tensor
@@ -162,6 +163,30 @@ def test_half_precision_is_close_and_comes_back_as_float32(dtype, least, most, p
     assert half.dtype == whole.dtype == np.float32
     error = np.abs(half - whole).mean() / np.abs(whole).mean()
     assert least < error < most
+
+
+def test_patches_are_blocks_of_pixels_and_come_back():
+    x = np.arange(2 * 6 * 4 * 3, dtype=np.float32).reshape(2, 6, 4, 3)
+    patches = to_patches(x, 2)
+    assert patches.shape == (2, 3, 2, 12)
+    np.testing.assert_array_equal(patches[1, 2, 0], x[1, 4:6, 0:2].ravel())
+    np.testing.assert_array_equal(from_patches(patches, 2), x)
+
+
+def test_a_model_of_patches_gives_each_pixel_its_own(inputs):
+    tokens, mask, x, t = inputs
+    model = config.Diffusion(replace(tiny.MODEL.unet, patch=2), tiny.MODEL.text)
+    params = tiny.random_params(model=model)
+    assert params["unet"]["input_blocks_0_0"]["kernel"].shape[2] == 12
+    run = jax.jit(
+        lambda x: text2im.denoise(
+            model, params, x, t, text2im.encode_text(model, params, tokens, mask)
+        )
+    )
+    out = run(x)
+    assert out.shape == (*x.shape[:3], 6)
+    assert np.abs(out - run(np.roll(x, 1, axis=1))).max() > 1e-3
+    assert np.unique(out[0].reshape(-1, 6), axis=0).shape[0] == out.shape[1] * out.shape[2]
 
 
 def test_dropout_needs_a_key_and_changes_the_output(params, inputs):
