@@ -12,11 +12,11 @@ from glide_jax import config
 from glide_jax.models import text2im
 from glide_jax.models.unet import from_patches, input_channels, to_patches
 from glide_jax.released.names import from_pytorch
+from glide_jax.released.parity.networks import MODELS
 from tests import tiny
 from tests.parity import tensor
 from tests.stand_ins import FIXTURES, compare, nhwc
 
-TEXT = config.TextEncoder(context=12, vocab_size=64, width=32, layers=2, heads=4)
 UPSAMPLER = config.UNet(
     image_size=256, channel_mult=(1, 1, 2, 2, 4, 4), num_res_blocks=2, low_res_size=64
 )
@@ -41,18 +41,8 @@ def encode_and_denoise(model, params, tokens, mask, x, t, pictures):
     "name", ["tiny-text2im", "tiny-superres", "tiny-inpaint", "tiny-superres_inpaint"]
 )
 def test_all_input_layouts_match_the_published_code(name):
-    unet = config.UNet(
-        image_size=16,
-        model_channels=32,
-        channel_mult=(1, 2),
-        num_res_blocks=1,
-        attention_resolutions=(8,),
-        head_channels=16,
-        dropout=0.0,
-        inpaint="inpaint" in name,
-        low_res_size=4 if "superres" in name else None,
-    )
-    model = config.Diffusion(unet, TEXT)
+    model = MODELS[name]
+    unet = model.unet
     manifest = json.loads((FIXTURES / "manifest_tiny.json").read_text())[name]
     figures = np.load(FIXTURES / "unet_tiny.npz")
     expected = {key: figures[f"{name}/{key}"] for key in ("out", "xf_proj", "xf_out")}

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from glide_jax.cli import check_folder
+from glide_jax.files import written_whole
 from glide_jax.released.parity import clip, networks, processes, tokens
 from glide_jax.released.parity.measure import Row, compare, table
 
@@ -78,10 +79,5 @@ def check_dump(path):
 
 def write(path, arrays):
     """An .npz file, whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, **arrays)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with written_whole(path) as beside, beside.open("wb") as file:
+        np.savez(file, **arrays)
