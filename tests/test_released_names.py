@@ -8,49 +8,19 @@ import jax
 import numpy as np
 import pytest
 
-from glide_jax import config
 from glide_jax.models import text2im
 from glide_jax.released.names import from_pytorch, our_layout, to_pytorch
+from glide_jax.released.parity.networks import MODELS
 from tests.parity import tensor
 from tests.stand_ins import FIXTURES
 
-TINY_TEXT = config.TextEncoder(context=12, vocab_size=64, width=32, layers=2, heads=4)
-TINY = {
-    "tiny-text2im": {},
-    "tiny-superres": {"low_res_size": 4},
-    "tiny-inpaint": {"inpaint": True},
-    "tiny-superres_inpaint": {"inpaint": True, "low_res_size": 4},
-}
-UPSAMPLER = {
-    "image_size": 256,
-    "channel_mult": (1, 1, 2, 2, 4, 4),
-    "num_res_blocks": 2,
-    "low_res_size": 64,
-}
-FULL = {
-    "base": {},
-    "base-inpaint": {"inpaint": True},
-    "upsample": UPSAMPLER,
-    "upsample-inpaint": UPSAMPLER | {"inpaint": True},
-}
+TINY = [name for name in MODELS if name.startswith("tiny-")]
+FULL = [name for name in MODELS if name not in TINY]
 RELEASED = pathlib.Path(__file__).parents[2] / "shared" / "parity" / "manifest_released.json"
 
 
 def shapes_of(model):
     return jax.eval_shape(partial(text2im.init, model), jax.random.key(0))
-
-
-def tiny(name):
-    unet = config.UNet(
-        image_size=16,
-        model_channels=32,
-        channel_mult=(1, 2),
-        num_res_blocks=1,
-        attention_resolutions=(8,),
-        head_channels=16,
-        **TINY[name],
-    )
-    return config.Diffusion(unet, TINY_TEXT)
 
 
 def empty(shapes):
@@ -62,7 +32,7 @@ def empty(shapes):
 def test_weights_come_back_as_they_were_published(name):
     manifest = json.loads((FIXTURES / "manifest_tiny.json").read_text())[name]
     published = {key: tensor(f"{name}/{key}", shape) for key, shape in manifest.items()}
-    shapes = shapes_of(tiny(name))
+    shapes = shapes_of(MODELS[name])
     params = from_pytorch(published, shapes)
     written = to_pytorch(params)
     assert written.keys() == published.keys()
@@ -75,7 +45,7 @@ def test_weights_come_back_as_they_were_published(name):
 
 @pytest.mark.parametrize("name", FULL)
 def test_full_models_have_the_published_names_and_shapes(name):
-    shapes = shapes_of(config.Diffusion(config.UNet(**FULL[name])))
+    shapes = shapes_of(MODELS[name])
     written = to_pytorch(empty(shapes))
     again = from_pytorch(written, shapes)
     assert jax.tree.map(np.shape, again) == jax.tree.map(lambda s: s.shape, shapes)
