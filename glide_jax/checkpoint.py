@@ -134,7 +134,7 @@ class Checkpoints:
         or the one before cannot be written; older steps are as they were.
         """
         step = int(state.step)
-        content = parallel.to_global(state._asdict()) | {CHECKSUM: checksum(state)}
+        content = parallel.to_global(state)._asdict() | {CHECKSUM: checksum(state)}
         saved = ocp.args.PyTreeSave(content)
         try:
             self._manager.save(step, args=saved, metrics=metrics)
@@ -148,12 +148,12 @@ class Checkpoints:
         )
 
     def restore(self, like):
-        """The newest train state that can be read, of the shapes and shardings of `like`.
+        """The newest train state that can be read, on all local devices, of the shapes of `like`.
 
         Newer steps that cannot be read are moved to the run's folder `unreadable`, with a warning.
         Where no step can be read a ValueError says so, and all stay where they are.
         """
-        target = parallel.to_global(like)._asdict() | {CHECKSUM: np.zeros((), np.uint32)}
+        target = parallel.global_shapes(like)._asdict() | {CHECKSUM: np.zeros((), np.uint32)}
         unreadable = []
         for step in reversed(self.steps()):
             try:

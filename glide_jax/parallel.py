@@ -95,10 +95,22 @@ def on_one_device(tree):
 
 
 def to_global(tree):
-    """A tree that is replicated in each process, as arrays of all processes' devices."""
+    """A tree that is replicated in each process, as a checkpoint takes it.
+
+    Of one process these are the first device's copies, for of more the checkpoint would slice each
+    array; of several they are arrays of all processes' devices.
+    """
     if jax.process_count() == 1:
-        return tree
+        return on_one_device(tree)
     return multihost_utils.host_local_array_to_global_array(tree, _everywhere(), PartitionSpec())
+
+
+def global_shapes(tree):
+    """The shapes of a tree (of arrays or of shapes) as `to_global` lays its arrays out."""
+    sharding = NamedSharding(_everywhere(), PartitionSpec())
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+    )
 
 
 def from_global(tree):

@@ -11,7 +11,7 @@ import pytest
 from glide_jax import Pipeline
 from glide_jax.checkpoint import Checkpoints, load_model
 from glide_jax.data import pipeline as data
-from glide_jax.training import loop
+from glide_jax.training import loop, programs
 from glide_jax.training.log import read_metrics
 from glide_jax.training.step import Mean
 from glide_jax.training.tasks import Diffusion
@@ -126,6 +126,14 @@ def test_pictures_smaller_than_the_data_has_are_refused_before_anything_is_writt
     assert not (tmp_path / "new").exists()
 
 
+@pytest.fixture
+def fresh_programs():
+    """Programs of a patched loss are not to be those of another test."""
+    programs.programs_of.cache_clear()
+    yield
+    programs.programs_of.cache_clear()
+
+
 def poison(monkeypatch, *steps):
     """Makes the loss of these steps, the first of which is 1, not a number."""
     batches, loss = data.batches, Diffusion.loss
@@ -146,7 +154,9 @@ def poison(monkeypatch, *steps):
     monkeypatch.setattr(Diffusion, "loss", with_poison)
 
 
-def test_a_loss_that_is_not_finite_once_too_often_stops_the_run_at_its_step(tmp_path, monkeypatch):
+def test_a_loss_that_is_not_finite_once_too_often_stops_the_run_at_its_step(
+    tmp_path, monkeypatch, fresh_programs
+):
     def tolerating(number):
         optim = dataclasses.replace(SHORT.optim, skip_nonfinite=number)
         return dataclasses.replace(SHORT, optim=optim)

@@ -188,6 +188,32 @@ def test_only_matrices_decay_and_gradients_are_clipped():
     assert np.abs(updates["kernel"] + 0.05).max() < 0.01
 
 
+def test_muon_moves_a_kernel_by_an_orthogonal_matrix_and_all_else_as_adamw_does():
+    optim = Optim(
+        "muon", learning_rate=0.01, warmup_steps=0, weight_decay=0.5, no_weight_decay=("conv",)
+    )
+    optimizer = make_optimizer(Recipe("x", optim=optim, steps=10))
+    rng = np.random.default_rng(0)
+    shapes = {"conv": {"kernel": (3, 3, 8, 24), "bias": (24,)}, "embedding": (5, 7)}
+    draw = lambda shape: rng.standard_normal(shape).astype(np.float32)  # noqa: E731
+    params, gradient = (
+        jax.tree.map(draw, shapes, is_leaf=lambda x: isinstance(x, tuple)) for _ in range(2)
+    )
+    updates, _ = jax.jit(optimizer.update)(gradient, optimizer.init(params), params)
+    # 72 inputs to 24 outputs: all singular values alike, as near as five iterations bring them.
+    kernel = np.asarray(updates["conv"]["kernel"], np.float64).reshape(72, 24)
+    values = np.linalg.svd(kernel, compute_uv=False) / (0.01 * 0.2 * np.sqrt(72))
+    assert 0.6 < values.min() < values.max() < 1.3
+    before = np.linalg.svd(gradient["conv"]["kernel"].reshape(72, 24), compute_uv=False)
+    assert before.max() / before.min() > 3
+    assert np.trace(kernel.T @ gradient["conv"]["kernel"].reshape(72, 24)) < 0
+    # AdamW's first step is the sign; what is named does not decay, nor do gains and biases.
+    signs = jax.tree.map(lambda g: -0.01 * np.sign(g), gradient)
+    np.testing.assert_allclose(updates["conv"]["bias"], signs["conv"]["bias"], rtol=1e-4)
+    decayed = signs["embedding"] - 0.01 * 0.5 * params["embedding"]
+    np.testing.assert_allclose(updates["embedding"], decayed, rtol=1e-3, atol=1e-6)
+
+
 def test_matrices_that_are_named_do_not_decay():
     optim = Optim(learning_rate=0.1, warmup_steps=0, weight_decay=0.5, no_weight_decay=("text/*",))
     optimizer = make_optimizer(Recipe("x", optim=optim, steps=10))

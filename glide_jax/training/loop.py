@@ -11,11 +11,10 @@ from glide_jax.data import pipeline as data
 from glide_jax.files import writing_to
 from glide_jax.training import loggers, runs
 from glide_jax.training.log import Window
-from glide_jax.training.optimizer import make_optimizer, nonfinite_steps, trained_parameters
+from glide_jax.training.optimizer import nonfinite_steps
+from glide_jax.training.programs import make_programs
 from glide_jax.training.report import Report
-from glide_jax.training.step import init_state, make_step
 from glide_jax.training.stop import Stopped, StopRequests
-from glide_jax.training.tasks import Diffusion
 
 
 def train(recipe: config.Recipe, run):
@@ -32,35 +31,21 @@ def train(recipe: config.Recipe, run):
     run = epath.Path(run)
     loggers.check(recipe.loggers)
     recipe, parent = runs.adopt_model(recipe, run)
-    task = Diffusion(recipe, parallel.default_dtype(recipe.dtype))
+    programs = make_programs(recipe)
     source = data.open_source(recipe.data, recipe.model.unet.image_size)
     parallel.check_batch_size(recipe.batch_size, recipe.optim.accumulate)
     init_key, step_key = jax.random.split(jax.random.key(recipe.seed))
-    trained = trained_parameters(jax.eval_shape(task.init, init_key), recipe.optim)
     tokenizer = runs.prepare(recipe, run, source, parent and parent[0])
-    optimizer = make_optimizer(recipe)
-
-    def begin(params):
-        stats = task.init_stats()
-        return init_state(params, optimizer, recipe.optim.ema_decays, trained, stats)
-
-    fresh = parent[1] if parent else jax.jit(task.init)(init_key)
-    state = parallel.replicate(jax.jit(begin)(fresh))
-    step = make_step(
-        task,
-        optimizer,
-        trained=trained,
-        accumulate=recipe.optim.accumulate,
-        axis_name=parallel.AXIS,
-    )
     kept = (recipe.keep, recipe.keep_every, recipe.keep_best)
     with StopRequests() as requests, checkpoint.Checkpoints(run, *kept) as checkpoints:
-        if checkpoints.latest_step() is not None:
-            state = checkpoints.restore(state)
+        if checkpoints.latest_step() is None:
+            state = programs.begun(parent and parent[1], init_key)
+        else:
+            state = programs.restored(checkpoints)
         if int(state.step) < recipe.steps and parallel.is_lead():
             # Until the end the newest checkpoint is what the run holds, not an earlier end.
             (run / "params.safetensors").unlink(missing_ok=True)
-        report = Report(recipe, task, tokenizer, source, run, checkpoints)
+        report = Report(recipe, programs.evaluate, tokenizer, source, run, checkpoints)
         stream = data.batches(
             recipe.data,
             source,
@@ -72,8 +57,7 @@ def train(recipe: config.Recipe, run):
             *parallel.place(),
         )
         with contextlib.closing(stream), contextlib.closing(report):
-            step = parallel.pmap_step(step)
-            state = run_steps(recipe, step, state, step_key, stream, report, requests)
+            state = run_steps(recipe, programs.step, state, step_key, stream, report, requests)
     if parallel.is_lead():
         ema_params = state.ema_params[str(recipe.optim.ema_decays[0])]
         with writing_to(run):

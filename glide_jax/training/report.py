@@ -26,20 +26,20 @@ class Report:
 
     Args:
         recipe: the training.
-        task: what it trains, with `evaluate`.
+        evaluate: `(params, batch, key) -> numbers by name`, compiled; see `tasks`.
         tokenizer: its captions'.
         source: of the examples.
         run: the folder of `metrics.jsonl` and `samples/STEP.png`.
         checkpoints: the run's.
     """
 
-    def __init__(self, recipe: config.Recipe, task, tokenizer, source, run, checkpoints):
+    def __init__(self, recipe: config.Recipe, evaluate, tokenizer, source, run, checkpoints):
         self.recipe, self.tokenizer, self.run = recipe, tokenizer, run
         self.checkpoints = checkpoints
         size = recipe.model.unet.image_size
         self.batch, captions = data.fixed_batch(source, EVALUATED_EXAMPLES, size, tokenizer)
         self.captions = captions[:GRID_CAPTIONS]
-        self.evaluate = jax.jit(task.evaluate)
+        self.evaluate = evaluate
         self.learning_rate = make_learning_rate(recipe)
         start = checkpoints.latest_step() or 0
         self.log = MetricsLog(run / "metrics.jsonl", start) if parallel.is_lead() else None

@@ -7,7 +7,8 @@ from glide_jax.data import pipeline as data
 from glide_jax.files import writing_to
 from glide_jax.text import tokenizer as text
 
-TOKENIZER_CAPTIONS = 20_000
+# That a tokenizer is trained on: ten for each of its tokens, and no more than these.
+MOST_CAPTIONS = 20_000
 # What the checkpoints and the stream of examples were made for; the rest of a recipe may change.
 FIXED = (
     "model",
@@ -18,6 +19,7 @@ FIXED = (
     "data.caption_field",
     "data.flip",
     "data.seed",
+    "optim.optimizer",
     "optim.ema_decays",
     "optim.freeze",
     "batch_size",
@@ -91,7 +93,7 @@ def _prepare(recipe, run, source, tokenizer):
         raise ValueError(f"{run} is not empty and holds no run: choose another --run")
     else:
         if tokenizer is None:
-            captions = data.captions(source, TOKENIZER_CAPTIONS)
+            captions = data.captions(source, min(10 * recipe.model.text.vocab_size, MOST_CAPTIONS))
             tokenizer = text.train(captions, recipe.model.text)
         else:  # of a model that has none: it says so before anything is written
             tokenizer.encode(data.captions(source, 1), warn=False)

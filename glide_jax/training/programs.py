@@ -1,0 +1,87 @@
+"""The compiled programs of a training, made once for all recipes that need the same ones."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+
+from glide_jax import config, parallel
+from glide_jax.training.optimizer import make_optimizer, trained_parameters
+from glide_jax.training.step import TrainState, init_state, make_step
+from glide_jax.training.tasks import Diffusion
+
+
+class Programs(NamedTuple):
+    """What a training runs; each is traced and compiled when it is first called."""
+
+    init: Callable  # key -> fresh parameters
+    begin: Callable  # parameters -> the TrainState before the first step
+    step: Callable  # see `parallel.pmap_step`
+    evaluate: Callable  # see `tasks.Diffusion.evaluate`
+    state: TrainState  # the shapes of one
+
+    def restored(self, checkpoints):
+        """The newest train state of a run's Checkpoints that can be read."""
+        return checkpoints.restore(self.state)
+
+    def begun(self, parent, key):
+        """A state at step 0, on all local devices.
+
+        Args:
+            parent: the parameters to start from, or None for fresh ones.
+            key: of the fresh ones.
+        """
+        params = self.init(key) if parent is None else parent
+        return parallel.replicate(self.begin(params))
+
+
+def make_programs(recipe: config.Recipe) -> Programs:
+    """The programs of a recipe, those that were made before where one needed the same.
+
+    Tracing and compiling take longer than a short training: a notebook or a test that trains again
+    need not wait twice.
+
+    Raises a ValueError for a model that cannot be trained, and for patterns of parameters that
+    nothing matches.
+    """
+    optim = dataclasses.replace(recipe.optim, skip_nonfinite=0)
+    needs = config.Recipe(
+        name="",
+        model=recipe.model,
+        optim=optim,
+        timestep_sampler=recipe.timestep_sampler,
+        loss_weighting=recipe.loss_weighting,
+        caption_dropout=recipe.caption_dropout,
+        steps=recipe.steps,
+    )
+    return programs_of(needs, parallel.default_dtype(recipe.dtype))
+
+
+@lru_cache(maxsize=8)
+def programs_of(recipe: config.Recipe, dtype: Any) -> Programs:
+    """As `make_programs`, of a recipe that says nothing but what the programs depend on."""
+    task = Diffusion(recipe, dtype)
+    optimizer = make_optimizer(recipe)
+    shapes = jax.eval_shape(task.init, jax.random.key(0))
+    trained = trained_parameters(shapes, recipe.optim)
+
+    def begin(params):
+        stats = task.init_stats()
+        return init_state(params, optimizer, recipe.optim.ema_decays, trained, stats)
+
+    step = make_step(
+        task,
+        optimizer,
+        trained=trained,
+        accumulate=recipe.optim.accumulate,
+        axis_name=parallel.AXIS,
+    )
+    return Programs(
+        jax.jit(task.init),
+        jax.jit(begin),
+        parallel.pmap_step(step),
+        jax.jit(task.evaluate),
+        jax.eval_shape(begin, shapes),
+    )
