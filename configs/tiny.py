@@ -33,4 +33,5 @@ def get_config():
         log_every=5,
         checkpoint_every=20,
         sample_every=40,
+        sample_steps=4,
     )

@@ -5,7 +5,6 @@ Pictures by 1, 2 and 8 of them, and a step of training by one and by all.
 A program of its own, for a process has as many devices as it was started with.
 """
 
-import dataclasses
 import sys
 
 import jax
@@ -21,9 +20,6 @@ COUNTS = (1, 2, 8)
 # A run of two or three steps is nearly the first step's x_0, which is x_T's rounding magnified by
 # 1 / sqrt(alphas_cumprod), 20,000: two levels now and then. From five on later steps mend it.
 STEPS = 5
-# The tiny model has the same parameters at half the side.
-UNET = dataclasses.replace(tiny.MODEL.unet, image_size=16, attention_resolutions=())
-MODEL = dataclasses.replace(tiny.MODEL, unet=UNET)
 PROMPTS = ["a red circle", "two small green stars"]
 GUIDED = {"ddim": {"sampler": "ddim", "eta": 1.0}, "dpmpp": {"sampler": "dpmpp"}}
 
@@ -31,8 +27,9 @@ GUIDED = {"ddim": {"sampler": "ddim", "eta": 1.0}, "dpmpp": {"sampler": "dpmpp"}
 def train(params, tokenizer):
     """A step's loss, gradient and parameters after it, the trees as vectors, by what made them."""
     (batch,) = tiny.batches(0, 1, tokenizer, size=16)
+    recipe, batch = tiny.made_smaller(batch)
     for count in (1, 8):
-        made = one_step(Diffusion(tiny.RECIPE), batch, params, mapped=count == 8)
+        made = one_step(Diffusion(recipe), batch, params, mapped=count == 8)
         yield f"{count}, loss", made.means["loss"]
         yield f"{count}, gradient", ravel_pytree(made.gradient)[0]
         yield f"{count}, params", ravel_pytree(made.state.params)[0]
@@ -40,10 +37,10 @@ def train(params, tokenizer):
 
 def main(path):
     """Draws and trains, and saves what comes of it by its name."""
-    params, tokenizer = tiny.random_params(), tiny.tokenizer()
+    params, tokenizer = tiny.random_params(model=tiny.SMALLER), tiny.tokenizer()
     images = dict(train(params, tokenizer))
     for count in COUNTS:
-        pipeline = Pipeline(MODEL, params, tokenizer, devices=jax.devices()[:count])
+        pipeline = Pipeline(tiny.SMALLER, params, tokenizer, devices=jax.devices()[:count])
 
         def draw(num, batch_size, pipeline=pipeline, **settings):
             return pipeline.text_to_image(

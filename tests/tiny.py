@@ -13,6 +13,8 @@ from glide_jax.text import tokenizer as text
 
 RECIPE = get_config()
 MODEL = RECIPE.model
+# For programs that take long to compile: one level, and half the side.
+SMALLER = replace(MODEL, unet=replace(MODEL.unet, image_size=16, channel_mult=(1,)))
 UPSAMPLER = replace(
     MODEL, unet=replace(MODEL.unet, low_res_size=16, image_size=32), schedule="linear"
 )
@@ -30,6 +32,12 @@ def batches(start, stop, tokenizer, size=4):
     """Batches of four or another number, as the trainer gives them to a step."""
     drawn = list(data.batches(RECIPE.data, SOURCE, start, stop, size, SIDE, tokenizer))
     return [{name: batch[name] for name in batch.keys() - {"replaced"}} for batch in drawn]
+
+
+def made_smaller(batch):
+    """The recipe with the smaller model, and a batch whose pictures fit it."""
+    side = SMALLER.unet.image_size
+    return replace(RECIPE, model=SMALLER), batch | {"image": batch["image"][:, :side, :side]}
 
 
 def random_params(seed=0, model=MODEL):

@@ -128,6 +128,8 @@ class Recipe:
     checkpoint_every: int = 1000
     sample_every: int = 5000
     """Steps between sample grids; they also measure the caption gap."""
+    sample_steps: int = 25
+    """Ancestral steps that a grid's pictures are drawn in."""
     keep: int = 2
     """Newest checkpoints that stay."""
     keep_every: int | None = None
@@ -142,7 +144,8 @@ class Recipe:
 
     def __post_init__(self):
         at_least(
-            self, 1, "batch_size", "steps", "log_every", "checkpoint_every", "sample_every", "keep"
+            *(self, 1, "batch_size", "steps", "log_every", "checkpoint_every", "sample_every"),
+            *("sample_steps", "keep"),
         )
         require(
             len(set(self.loggers)) == len(self.loggers),

@@ -64,9 +64,12 @@ def programs_of(recipe: config.Recipe, dtype: Any) -> Programs:
     """As `make_programs`, of a recipe that says nothing but what the programs depend on."""
     task = Diffusion(recipe, dtype)
     optimizer = make_optimizer(recipe)
-    shapes = jax.eval_shape(task.init, jax.random.key(0))
+    init = jax.jit(task.init)
+    # Of a jitted function the shapes are found by the trace that a call then uses again.
+    shapes = jax.eval_shape(init, jax.random.key(0))
     trained = trained_parameters(shapes, recipe.optim)
 
+    @jax.jit
     def begin(params):
         stats = task.init_stats()
         return init_state(params, optimizer, recipe.optim.ema_decays, trained, stats)
@@ -79,8 +82,8 @@ def programs_of(recipe: config.Recipe, dtype: Any) -> Programs:
         axis_name=parallel.AXIS,
     )
     return Programs(
-        jax.jit(task.init),
-        jax.jit(begin),
+        init,
+        begin,
         parallel.pmap_step(step),
         jax.jit(task.evaluate),
         jax.eval_shape(begin, shapes),

@@ -13,7 +13,7 @@ from glide_jax.training.loggers import open_loggers
 from glide_jax.training.optimizer import make_learning_rate
 
 GRID_CAPTIONS = 16
-GRID_SETTINGS = {"sampler": "ancestral", "steps": 25, "guidance_scale": 3.0, "seed": 0}
+GRID_SETTINGS = {"sampler": "ancestral", "guidance_scale": 3.0, "seed": 0}
 EVALUATED_EXAMPLES = 128
 
 
@@ -92,10 +92,11 @@ class Report:
     def draw(self, done, ema_params):
         """Saves a grid."""
         pipeline = Pipeline(self.recipe.model, ema_params, self.tokenizer, self.recipe.dtype)
-        images = pipeline.text_to_image(self.captions, batch_size=GRID_CAPTIONS, **GRID_SETTINGS)
+        how = GRID_SETTINGS | {"steps": self.recipe.sample_steps}
+        images = pipeline.text_to_image(self.captions, batch_size=GRID_CAPTIONS, **how)
         folder = self.run / "samples"
         folder.mkdir(parents=True, exist_ok=True)
-        settings = {"prompts": self.captions, "step": done} | GRID_SETTINGS
+        settings = {"prompts": self.captions, "step": done} | how
         grid = enlarge(make_grid(images), 512)
         save_png(folder / f"{done:08d}.png", grid, settings)
         for logger in self.loggers:
