@@ -1,9 +1,21 @@
-"""Small folders of captioned pictures, each picture of one colour that tells its number."""
+"""Small folders of pictures, each of one colour that tells its number; and EXIF's orientations."""
 
 import io
 
 import numpy as np
 from PIL import Image
+
+# How each orientation is to be shown, by EXIF's words for where the first row and column lie.
+UPRIGHT = {
+    1: lambda stored: stored,
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: stored[::-1].swapaxes(0, 1),
+    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
+    8: lambda stored: stored[:, ::-1].swapaxes(0, 1),
+}
 
 
 def colour(number):

@@ -11,6 +11,7 @@ from PIL.Image import Resampling
 
 from glide_jax.data.decode import centre_crop, decode
 from glide_jax.data.examples import BadExample
+from tests.pictures import UPRIGHT
 
 SIDE = 12
 RNG = np.random.default_rng(0)
@@ -164,19 +165,6 @@ def test_the_first_frame_counts():
     first, second = (Image.fromarray(np.full((SIDE, SIDE), v, np.uint8)) for v in (40, 200))
     encoded = encode(first, "GIF", save_all=True, append_images=[second])
     np.testing.assert_array_equal(read(encoded), np.full((SIDE, SIDE, 3), 40))
-
-
-# How each orientation is to be shown, by EXIF's words for where the first row and column lie.
-UPRIGHT = {
-    1: lambda stored: stored,
-    2: lambda stored: stored[:, ::-1],
-    3: lambda stored: stored[::-1, ::-1],
-    4: lambda stored: stored[::-1],
-    5: lambda stored: stored.swapaxes(0, 1),
-    6: lambda stored: stored[::-1].swapaxes(0, 1),
-    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
-    8: lambda stored: stored[:, ::-1].swapaxes(0, 1),
-}
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])

@@ -9,9 +9,9 @@ ROOT = pathlib.Path(__file__).parents[1]
 LEVELS = (
     ("config", "files", "cli"),
     ("text", "tensors"),
-    ("models", "diffusion", "data", "parallel", "images"),
-    ("model_folder",),
-    ("checkpoint", "sampling"),
+    ("models", "diffusion", "data", "parallel", "images", "fitting"),
+    ("model_folder", "given"),
+    ("checkpoint", "sampling", "edits"),
     ("pipeline", "noised_clip"),
     ("training", "evaluation", "released"),
     ("bench", "web"),

@@ -39,10 +39,19 @@ def read_rgb(encoded: bytes, name: str) -> Image.Image:
     Raises:
         BadExample: it is broken, cut off, or of a kind that Pillow cannot read; `name` is its name.
     """
+    return read(io.BytesIO(encoded), name, to_rgb)
+
+
+def read(file, name, convert):
+    """What `convert` makes of the picture in a binary file, of any mode and upright.
+
+    Raises:
+        BadExample: as `read_rgb` does; its cause is Pillow's own exception.
+    """
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
+        with Image.open(file) as image:
             image.load()
-            return to_rgb(_upright(image))
+            return convert(_upright(image))
     except MemoryError:
         raise
     except Exception as error:  # of broken files Pillow raises every kind
@@ -61,8 +70,7 @@ def _upright(image):
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """A picture of any mode as RGB, as `read_rgb` has it."""
-    if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(_to_8_bits(np.asarray(image)))
+    image = in_8_bits(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -70,14 +78,18 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _to_8_bits(values):
-    """Grey values [H, W] of more than 8 bits as uint8; Pillow would clip them at 255."""
+def in_8_bits(image: Image.Image) -> Image.Image:
+    """Grey of more than 8 bits scaled to 8, as `read_rgb` has it; Pillow would clip it at 255."""
+    if not image.mode.startswith("I") and image.mode != "F":
+        return image
+    values = np.asarray(image)
     if values.dtype.kind == "f":
         values = np.nan_to_num(values)
         white = 1 if values.max() <= 1 else 255
     else:
         white = 65535
-    return np.rint(np.clip(values, 0, white) * (255 / white)).astype(np.uint8)
+    grey = np.rint(np.clip(values, 0, white) * (255 / white))
+    return Image.fromarray(grey.astype(np.uint8))
 
 
 def centre_crop(image: Image.Image, size: int) -> np.ndarray:
