@@ -82,15 +82,17 @@ def _box(box, name):
     return tuple(box)
 
 
-def edit_mask(edit, size):
+def edit_mask(edit, size, invert=False):
     """Which pixels of a picture of (height, width) an edit keeps, bool [H, W].
+
+    `invert` is for mask files, as by `read_mask`.
 
     Raises:
         ValueError: its mask cannot be taken, or its box is not inside of the picture.
     """
     if not isinstance(edit.region, tuple):
         try:
-            return read_mask(edit.region, size)
+            return read_mask(edit.region, size, invert)
         except ValueError as error:
             raise ValueError(f"{edit.name}: {error}") from None
     left, top, right, bottom = edit.region

@@ -74,7 +74,7 @@ def mask_to_model(mask, fit):
     """A mask, bool [H, W], True = keep, in the model's square, bool [side, side].
 
     A pixel is kept if all of the picture's pixels are that it covers, if only in part; what `fit`
-    adds around the picture is kept.
+    adds around the picture goes with the edge that it repeats.
 
     Raises:
         ValueError: nothing is left to draw.
@@ -87,7 +87,7 @@ def mask_to_model(mask, fit):
             "there is nothing to draw: the mask keeps all of the square that the model is given; "
             "fit 'pad' gives it the whole picture"
         )
-    return np.pad(own, _around(fit), constant_values=True)
+    return np.pad(own, _around(fit), mode="edge")
 
 
 def from_model(drawn, fit):

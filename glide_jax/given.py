@@ -21,19 +21,20 @@ def read_picture(path):
     return np.asarray(_read(path, to_rgb))
 
 
-def read_mask(path, size):
+def read_mask(path, size, invert=False):
     """Which pixels of a picture are kept, bool [H, W].
 
-    Light pixels (128 or more) are to be drawn anew, dark ones are kept. Where the mask has but one
+    Light pixels (128 or more) are kept, dark ones are to be drawn anew. Where the mask has but one
     colour and is not opaque, its transparent pixels are to be drawn anew.
 
     Args:
         size: the picture's (height, width); a mask of another size is brought to it.
+        invert: the other way round, as some tools have it.
 
     Raises:
         ValueError: as by `read_picture`; or it has another shape, or keeps everything.
     """
-    mask = _read(path, _kept)
+    mask = _read(path, _kept) ^ invert
     if not _same_shape(mask.shape, size):
         raise ValueError(
             f"the mask {path} is {width_by_height(mask.shape)} pixels and the picture "
@@ -42,8 +43,8 @@ def read_mask(path, size):
     mask = np.asarray(Image.fromarray(mask).resize(size[::-1], Resampling.NEAREST))
     if mask.all():
         raise ValueError(
-            f"there is nothing to draw: the mask {path} keeps every pixel; paint white what is to "
-            "be drawn anew"
+            f"there is nothing to draw: the mask {path} keeps every pixel; paint "
+            f"{'white' if invert else 'black'} what is to be drawn anew"
         )
     return mask
 
@@ -82,7 +83,7 @@ def _kept(image):
     *colours, (least_alpha, _) = rgba.getextrema()
     if least_alpha < 255 and all(low == high for low, high in colours):
         return np.asarray(rgba.getchannel("A")) >= 128
-    return np.asarray(rgba.convert("L")) < 128
+    return np.asarray(rgba.convert("L")) >= 128
 
 
 def _same_shape(a, b):

@@ -27,11 +27,11 @@ def write(tmp_path):
 
 @pytest.fixture
 def mask(tmp_path):
-    """A mask beside the edits file: what is to be drawn anew, bool [H, W]."""
-    drawn = RNG.integers(0, 2, SIZE) > 0
+    """A mask beside the edits file: what is kept, bool [H, W]."""
+    kept = RNG.integers(0, 2, SIZE) > 0
     (tmp_path / "masks").mkdir()
-    Image.fromarray(drawn).save(tmp_path / "masks" / "hat.png")
-    return drawn
+    Image.fromarray(kept).save(tmp_path / "masks" / "hat.png")
+    return kept
 
 
 def test_edits_become_masks(write, mask):
@@ -47,7 +47,9 @@ def test_edits_become_masks(write, mask):
     assert [edit.prompt for edit in edits] == ["a hat", "", "all"]
     masks = [edit_mask(edit, SIZE) for edit in edits]
     assert all(mask.dtype == bool for mask in masks)
-    np.testing.assert_array_equal(masks[0], ~mask)
+    np.testing.assert_array_equal(masks[0], mask)
+    np.testing.assert_array_equal(edit_mask(edits[0], SIZE, invert=True), ~mask)
+    np.testing.assert_array_equal(edit_mask(edits[1], SIZE, invert=True), masks[1])
     row, column = np.indices(SIZE)
     outside = (column < 2) | (column >= 5) | (row < 1)
     np.testing.assert_array_equal(masks[1], outside)

@@ -58,11 +58,13 @@ def covered(number, length):
 def plain_mask(mask, side, how):
     """The rule, pixel by pixel."""
     (top, left, height, width), (below, right, tall, wide) = given_to_model(mask.shape, side, how)
-    kept = np.ones((side, side), bool)
-    for i, rows in enumerate(covered(height, tall)):
-        for j, columns in enumerate(covered(width, wide)):
-            under = [mask[top + r, left + c] for r in rows for c in columns]
-            kept[below + i, right + j] = all(under)
+    rows, columns = list(covered(height, tall)), list(covered(width, wide))
+    kept = np.empty((side, side), bool)
+    for i in range(side):
+        for j in range(side):
+            row = rows[min(max(i - below, 0), tall - 1)]  # around the picture its edge's
+            column = columns[min(max(j - right, 0), wide - 1)]
+            kept[i, j] = all(mask[top + r, left + c] for r in row for c in column)
     return kept
 
 

@@ -75,7 +75,7 @@ def test_pictures_and_masks_are_upright(save, orientation):
     upright = UPRIGHT[orientation](stored)
     np.testing.assert_array_equal(read_picture(save(stored, exif=exif)), upright)
     mask = save(stored[..., 0], exif=exif)
-    np.testing.assert_array_equal(read_mask(mask, upright.shape[:2]), upright[..., 0] < 128)
+    np.testing.assert_array_equal(read_mask(mask, upright.shape[:2]), upright[..., 0] >= 128)
 
 
 def test_of_an_animation_it_is_the_first_frame(save):
@@ -123,17 +123,18 @@ def test_huge_pictures_are_refused_before_they_are_decoded(save, refused, monkey
     assert read_picture(save(draw(10, 100, 3))).shape == (10, 100, 3)
 
 
-def test_light_is_drawn_anew(save):
+def test_light_is_kept(save):
     grey = np.broadcast_to(np.arange(256, dtype=np.uint8), (2, 256))
-    expected = np.broadcast_to(np.arange(256) < 128, (2, 256))
+    expected = np.broadcast_to(np.arange(256) >= 128, (2, 256))
     deep = Image.fromarray(grey.astype(np.uint16) * 257)
     colours = grey[..., None].repeat(3, -1)
     for mask in (grey.copy(), colours, deep):
         keep = read_mask(save(mask), grey.shape)
         assert keep.dtype == bool
         np.testing.assert_array_equal(keep, expected)
+        np.testing.assert_array_equal(read_mask(save(mask), grey.shape, invert=True), ~expected)
     bits = draw(*SIZE, high=2) > 0
-    np.testing.assert_array_equal(read_mask(save(bits), SIZE), ~bits)
+    np.testing.assert_array_equal(read_mask(save(bits), SIZE), bits)
 
 
 @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (9, 200, 30)])
@@ -147,12 +148,12 @@ def test_in_a_mask_of_one_colour_what_is_transparent_is_drawn_anew(save, colour)
 def test_in_a_mask_of_several_colours_transparency_says_nothing(save):
     """White strokes on a transparent layer, whose other pixels are stored as black."""
     strokes = draw(*SIZE, high=2)[..., None] * np.full(4, 255, np.uint8)
-    np.testing.assert_array_equal(read_mask(save(strokes), SIZE), strokes[..., 0] == 0)
+    np.testing.assert_array_equal(read_mask(save(strokes), SIZE), strokes[..., 0] > 0)
 
 
 def test_an_opaque_alpha_says_nothing(save):
-    white = save(np.full((*SIZE, 4), 255, np.uint8))
-    assert not read_mask(white, SIZE).any()
+    black = save(np.full((*SIZE, 4), (0, 0, 0, 255), np.uint8))
+    assert not read_mask(black, SIZE).any()
 
 
 @pytest.mark.parametrize("size", [(6, 9), (12, 18), (32, 47), (2, 3), (600, 900)])
@@ -162,9 +163,9 @@ def test_a_mask_of_another_size_is_brought_to_the_picture_s(save, size):
     rows, columns = (
         (2 * np.arange(n) + 1) * own // (2 * n) for n, own in zip(size, SIZE, strict=True)
     )
-    bits[rows[0], columns[0]] = True  # one that is drawn anew
+    bits[rows[0], columns[0]] = False  # one that is drawn anew
     resized = read_mask(save(bits), size)
-    np.testing.assert_array_equal(resized, ~bits[rows][:, columns])
+    np.testing.assert_array_equal(resized, bits[rows][:, columns])
 
 
 def test_shapes_that_rounding_explains_are_taken(save):
@@ -173,13 +174,13 @@ def test_shapes_that_rounding_explains_are_taken(save):
         scale = RNG.uniform(1 / 8, 1)
         for rounded in (np.floor, np.rint, np.ceil):
             smaller = np.maximum(1, rounded(size * scale)).astype(int)
-            path = save(Image.new("L", tuple(smaller[::-1].tolist()), 255))
+            path = save(Image.new("L", tuple(smaller[::-1].tolist()), 0))
             assert read_mask(path, tuple(size.tolist())).shape == tuple(size)
 
 
 def test_a_mask_of_another_shape_is_refused(save, refused):
     for height, width in ((100, 203), (203, 100), (64, 64)):
-        path = save(np.full((height, width), 255, np.uint8))
+        path = save(np.full((height, width), 0, np.uint8))
         refused(
             f"the mask {path} is {width} x {height} pixels and the picture 200 x 100; "
             "give one of the picture's own width to height",
@@ -189,10 +190,10 @@ def test_a_mask_of_another_shape_is_refused(save, refused):
 
 def test_a_mask_that_keeps_everything_is_refused(save, refused):
     half = np.full((*SIZE, 4), 200, np.uint8)
-    for mask in (np.full(SIZE, 127, np.uint8), half):
+    for mask in (np.full(SIZE, 128, np.uint8), half):
         path = save(mask)
         refused(
             f"there is nothing to draw: the mask {path} keeps every pixel; "
-            "paint white what is to be drawn anew",
+            "paint black what is to be drawn anew",
             *(read_mask, path, SIZE),
         )
