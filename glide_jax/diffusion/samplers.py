@@ -51,7 +51,7 @@ def sample(
             timesteps. Or a tuple of denoisers, each for its segment of the run, a scan each.
         x_T: [B, H, W, C], the start: noise, or an image for an inversion.
         keys: PRNG keys [B], one for each image, which is the same at any batch size. May be None if
-            nothing is drawn: a stepper without noise or `noise` given, and no `after_step`.
+            nothing is drawn: a stepper without noise or `noise` given, no `after_step` and no jump.
         trajectory: the run's steps; a tuple where `denoise` is one.
         stepper: how each step is made (see `steppers`).
         x0_fn: (x_0, x_t, t) -> x_0, corrects each prediction of x_0 before it is clipped.
@@ -109,7 +109,7 @@ def run_segment(
     Returns:
         The Carry after the piece; the predictions of x_0 [S, B, H, W, C], None unless asked for.
     """
-    draws = (stepper.noisy and noise is None) or hooks.after_step is not None
+    draws = (stepper.noisy and noise is None) or bool(hooks.after_step or trajectory.jump)
     if draws and keys is None:
         raise ValueError("keys must be PRNG keys [B], not None: this run draws random numbers")
 
@@ -124,6 +124,9 @@ def run_segment(
         state, x = stepper.step(state, x, prediction, entry, step_noise)
         if hooks.after_step is not None:
             x = hooks.after_step(x, _batch(entry.t_next, x), fold_in(step_keys, 1))
+        if entry.jump is not None:
+            eps = normal(fold_in(step_keys, 2), x.shape[1:])
+            x = entry.jump.signal * x + entry.jump.noise * eps
         return Carry(x, state), (prediction.x_0 if intermediates else None)
 
     return jax.lax.scan(body, carry, (trajectory, noise))

@@ -9,6 +9,13 @@ from glide_jax.diffusion.gaussian import Coefficients, coefficients
 from glide_jax.diffusion.schedule import Schedule, half_log_snr
 
 
+class Jump(NamedTuple):
+    """Noise that is added after a step: x becomes signal x + noise eps. Rows that add none: 1, 0."""
+
+    signal: np.ndarray  # float32
+    noise: np.ndarray  # float32
+
+
 class Trajectory(NamedTuple):
     """The steps of a run in the order in which they are made; every array leads with [S].
 
@@ -23,6 +30,7 @@ class Trajectory(NamedTuple):
     sqrt_one_minus_alphas_cumprod_next: np.ndarray  # float32
     ddim_sigma: np.ndarray  # float32, DDIM's standard deviation at eta 1
     dpm_extrapolation: np.ndarray  # float32, DPM-Solver++'s 1 / (2 r); 0 is a first-order step
+    jump: Jump | None = None  # only in a run that goes back up
 
 
 def reverse_trajectory(schedule: Schedule) -> Trajectory:
@@ -47,6 +55,45 @@ def inversion_trajectory(schedule: Schedule) -> Trajectory:
     return make_trajectory(schedule, here, here + 1)
 
 
+def resampling_trajectory(schedule: Schedule, length: int, resamplings: int) -> Trajectory:
+    """A reverse run that goes through each piece of itself several times.
+
+    Whenever it has come down `length` steps it adds their noise again and repeats them, so that a
+    region which each step overwrites and the rest of the picture come to agree.
+
+    Args:
+        schedule: the (respaced) schedule in use, of T steps.
+        length: steps of a jump back up, 1 to T - 1.
+        resamplings: how often each piece is gone through, 1 or more; 1 is `reverse_trajectory`.
+
+    Raises:
+        ValueError: names the value and what is allowed.
+
+    Source: RePaint, arXiv 2201.09865, algorithm 1 and appendix B.
+    """
+    total = len(schedule.betas)
+    if not 1 <= length < total:
+        raise ValueError(f"jump_length is {length}; of {total} steps it must be 1 to {total - 1}")
+    if resamplings < 1:
+        raise ValueError(f"resamplings is {resamplings}; it must be 1 or more")
+    here, up = [], []
+    left = dict.fromkeys(range(0, total - length, length), resamplings - 1)
+    at = total - 1
+    while at >= 0:
+        here.append(at)
+        at -= 1
+        if left.get(at, 0):
+            left[at] -= 1
+            at += length
+        up.append(at)
+    here, up = np.array(here), np.array(up)
+    after = here - 1
+    levels = np.append(schedule.alphas_cumprod, 1.0)
+    ratio = levels[up] / levels[after]
+    jump = Jump(np.float32(np.sqrt(ratio)), np.float32(np.sqrt(1.0 - ratio)))
+    return make_trajectory(schedule, here, after)._replace(jump=jump)
+
+
 def make_trajectory(schedule: Schedule, here: np.ndarray, after: np.ndarray) -> Trajectory:
     """The steps that lead from here[i] to after[i].
 
@@ -69,7 +116,7 @@ def make_trajectory(schedule: Schedule, here: np.ndarray, after: np.ndarray) -> 
         sqrt_alphas_cumprod_next=np.float32(np.sqrt(a_next)),
         sqrt_one_minus_alphas_cumprod_next=np.float32(np.sqrt(1.0 - a_next)),
         ddim_sigma=np.float32(_ddim_sigma(a, a_next)),
-        dpm_extrapolation=np.float32(_dpm_extrapolation(a, a_next)),
+        dpm_extrapolation=np.float32(_dpm_extrapolation(a, a_next, here[1:] == after[:-1])),
     )
 
 
@@ -83,10 +130,13 @@ def _ddim_sigma(a, a_next):
     return np.sqrt((1.0 - a_next) / (1.0 - a)) * np.sqrt(np.maximum(1.0 - a / a_next, 0.0))
 
 
-def _dpm_extrapolation(a, a_next):
-    """1 / (2 r), r = h_before / h, h the step in lambda (arXiv 2211.01095, algorithm 2)."""
+def _dpm_extrapolation(a, a_next, joined):
+    """1 / (2 r), r = h_before / h, h the step in lambda (arXiv 2211.01095, algorithm 2).
+
+    `joined` says of each step but the first whether it begins where the one before ended.
+    """
     h = half_log_snr(a_next) - half_log_snr(a)
     # First order at the start, into the clean image (h is infinite), and around a way up.
-    second_order = np.isfinite(h[1:]) & (h[1:] > 0) & (h[:-1] > 0)
+    second_order = joined & np.isfinite(h[1:]) & (h[1:] > 0) & (h[:-1] > 0)
     ratio = np.divide(h[1:], 2.0 * h[:-1], where=second_order, out=np.zeros_like(h[1:]))
     return np.append(0.0, ratio)[: len(h)]
