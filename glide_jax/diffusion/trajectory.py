@@ -10,7 +10,7 @@ from glide_jax.diffusion.schedule import Schedule, half_log_snr
 
 
 class Jump(NamedTuple):
-    """Noise that is added after a step: x becomes signal x + noise eps. Rows that add none: 1, 0."""
+    """Noise added after a step: x becomes signal x + noise eps; 1 and 0 where there is none."""
 
     signal: np.ndarray  # float32
     noise: np.ndarray  # float32
