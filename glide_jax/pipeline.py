@@ -1,12 +1,12 @@
 """Captions in, pictures out: a model loaded once, and sampled as often as one likes."""
 
 import numpy as np
-from tqdm import tqdm
 
-from glide_jax import checkpoint, config
-from glide_jax.images import to_uint8
+from glide_jax import checkpoint, config, editing
+from glide_jax.drawing import Order, draw
 from glide_jax.parallel import default_dtype, local_mesh, replicate
-from glide_jax.sampling import Guide, Network, Settings, sample_batch
+from glide_jax.sampling import Given, Network
+from glide_jax.settings import Settings
 
 
 class Pipeline:
@@ -21,10 +21,6 @@ class Pipeline:
     """
 
     def __init__(self, model: config.Diffusion, params, tokenizer, dtype="auto", devices=None):
-        if model.unet.inpaint:
-            raise ValueError(
-                "UNet.inpaint is True; models that are given a masked picture are not sampled yet"
-            )
         self.model, self.tokenizer = model, tokenizer
         mesh = local_mesh(devices)
         self.network = Network(model, replicate(params, mesh), default_dtype(dtype), mesh)
@@ -98,19 +94,29 @@ class Pipeline:
             *(guidance_scale, guidance_interval, dynamic_threshold, sampler, steps, eta),
             clip_guidance_scale=clip_guidance_scale if clip else 0.0,
         )
-        return self._draw(
-            *(prompts, num, {}, settings, negative_prompt, seed, batch_size, progress),
-            *("sampling", clip),
+        inputs = editing.nothing_kept(self.model, len(prompts) * num)
+        own = (
+            self.network,
+            self.tokenizer,
+            prompts,
+            settings,
+            Order(num, seed, batch_size, progress),
         )
+        return draw(*own, negative_prompt=negative_prompt, given=Given(inputs), clip=clip)
+
+    inpaint = editing.inpaint
+    image_to_image = editing.image_to_image
+    edit = editing.edit
 
     def upsample(
         self,
         images,
         prompts,
         *,
+        known=None,
         guidance_scale=1.0,
         negative_prompt="",
-        sampler="ddim",
+        sampler=None,
         steps="fast27",
         eta=0.0,
         noise_scale=0.997,
@@ -124,6 +130,9 @@ class Pipeline:
             images: uint8 [len(prompts) * num, h, h, 3], h the model's low_res_size, those of one
                 caption side by side, as `text_to_image` gives them.
             prompts: what they show.
+            known: for an upsampler that was trained to inpaint: the large pictures, uint8
+                [len(images), H, W, 3], and their masks, bool [len(images), H, W], True = keep.
+            sampler: "ddim" by default, and with known pixels "ancestral".
             noise_scale: the starting noise is multiplied by it.
             seed: of a prompt's first picture, the i-th is drawn from seed + i; or one a prompt.
 
@@ -135,6 +144,25 @@ class Pipeline:
         Raises:
             ValueError: names the argument, its value and what is allowed.
         """
+        images = self._checked_low_res(images, prompts)
+        inputs = editing.nothing_kept(self.model, len(images))
+        if known is not None:
+            known = editing.known_pixels(known, len(images), self.model)
+            inputs = editing.inpaint_inputs(*known)
+        settings = Settings(
+            guidance_scale,
+            sampler=sampler or ("ddim" if known is None else "ancestral"),
+            steps=steps,
+            eta=eta,
+            noise_scale=noise_scale,
+            inpaint_method=None if known is None else "model",
+        )
+        order = Order(len(images) // len(prompts), seed, batch_size, progress, "upsampling")
+        own = self.network, self.tokenizer, prompts, settings, order
+        given = Given({"low_res": editing.as_input(images)} | inputs, known)
+        return draw(*own, negative_prompt=negative_prompt, given=given)
+
+    def _checked_low_res(self, images, prompts):
         side, images = self.model.unet.low_res_size, np.asarray(images)
         if not side:
             raise ValueError("the model is a base model: it is not given a picture to enlarge")
@@ -145,69 +173,4 @@ class Pipeline:
             )
         if len(prompts) == 0 or len(images) % len(prompts):
             raise ValueError(f"there are {len(images)} images for {len(prompts)} prompts")
-        settings = Settings(
-            guidance_scale, sampler=sampler, steps=steps, eta=eta, noise_scale=noise_scale
-        )
-        pictures = {"low_res": np.float32(images) / 127.5 - 1}
-        num = len(images) // len(prompts)
-        return self._draw(
-            *(prompts, num, pictures, settings, negative_prompt, seed, batch_size, progress),
-            "upsampling",
-        )
-
-    def _draw(
-        self,
-        prompts,
-        num,
-        pictures,
-        settings,
-        negative,
-        seed,
-        batch_size,
-        progress,
-        what,
-        clip=None,
-    ):
-        """All pictures, batch by batch; `pictures` has what the model is given, [total, ...]."""
-        if isinstance(prompts, str):
-            raise ValueError(f"prompts is the string {prompts!r}; it must be a list of strings")
-        prompts = list(prompts)
-        _check(prompts, num, seed, batch_size)
-        if clip:
-            clip.check_fits(self.network)
-        settings.check()
-        trajectory = settings.trajectory(self.model)
-        captions, negative = (self.tokenizer.encode(c) for c in (prompts, [negative]))
-        clip_captions = clip.tokenizer.encode(prompts) if settings.clip_guidance_scale else None
-        total, seeds = len(prompts) * num, np.broadcast_to(seed, len(prompts))
-        devices = self.network.mesh.size
-        size = -(-min(batch_size, total) // devices) * devices
-        # The last batch is filled up, so that there is one program to compile.
-        order = np.resize(np.arange(total), (-(-total // size), size))
-        other = [np.repeat(leaf, size, axis=0) for leaf in negative]
-        work = order.size * len(trajectory.t)
-        images = []
-        with tqdm(total=work, desc=what, unit="step", disable=not progress) as bar:
-            for rows in order:
-                own = [leaf[rows // num] for leaf in captions]
-                given = {name: leaf[rows] for name, leaf in pictures.items()}
-                own_seeds = np.uint32(seeds[rows // num] + rows % num)
-                guide = None
-                if clip_captions:
-                    guide = Guide(clip.network, [leaf[rows // num] for leaf in clip_captions])
-                batch = own, other, given, own_seeds
-                images.append(sample_batch(self.network, *batch, settings, trajectory, bar, guide))
-        return to_uint8(np.concatenate(images)[:total])
-
-
-def _check(prompts, num, seed, batch_size):
-    if not prompts:
-        raise ValueError('there is no prompt; give at least one ("" is unconditional)')
-    if np.shape(seed) not in ((), (len(prompts),)):
-        raise ValueError(f"seed has {len(seed)} numbers for {len(prompts)} prompts")
-    low, high = np.min(seed), np.max(seed)
-    for name, value, least in (("num", num, 1), ("seed", low, 0), ("batch_size", batch_size, 1)):
-        if value < least:
-            raise ValueError(f"{name} is {value}; it must be {least} or more")
-    if high + num > 2**32:
-        raise ValueError(f"seed is {high}; seed + num must be at most {2**32}")
+        return images

@@ -1,4 +1,4 @@
-"""One batch of pictures: the compiled programs that draw it, and the settings they take."""
+"""One batch of pictures: the compiled programs that draw it."""
 
 from functools import partial
 from itertools import groupby, pairwise
@@ -11,14 +11,15 @@ from jax.sharding import Mesh
 from glide_jax import config
 from glide_jax.diffusion import samplers, steppers
 from glide_jax.diffusion.guidance import by_similarity, classifier_free
-from glide_jax.diffusion.respacing import log_snr_timesteps, spaced_timesteps
-from glide_jax.diffusion.schedule import make_schedule, respace
+from glide_jax.diffusion.inpainting import keep_known, replace_known
+from glide_jax.diffusion.schedule import make_schedule
 from glide_jax.diffusion.thresholding import dynamic_threshold
-from glide_jax.diffusion.trajectory import reverse_trajectory, steps_between
+from glide_jax.diffusion.trajectory import steps_between
 from glide_jax.models import clip, text2im
 from glide_jax.parallel import over_rows, spread
+from glide_jax.settings import UNGUIDED
 
-SAMPLERS = ("ancestral", "ddim", "dpmpp")
+FIRST = 2**32 - 1  # folded into a key it draws the first noise; the steps fold in 0, 1, ...
 
 
 class Network(NamedTuple):
@@ -37,78 +38,17 @@ class Guide(NamedTuple):
     captions: Any  # int32 tokens and bool mask [B, context] of its own tokenizer
 
 
-class Settings(NamedTuple):
-    """How pictures are sampled; see `Pipeline.text_to_image` and `Pipeline.upsample`."""
+class Given(NamedTuple):
+    """The pictures that a batch is made from, float32 in [-1, 1]; every array leads with [B]."""
 
-    guidance_scale: float = 3.0
-    guidance_interval: tuple[int, int] | None = None
-    dynamic_threshold: float | None = None
-    sampler: str = "ancestral"
-    steps: int | str = 100
-    eta: float = 0.0
-    noise_scale: float = 1.0
-    clip_guidance_scale: float = 0.0
-
-    def check(self):
-        """Raises a ValueError that names the first one that is not allowed, and what is."""
-        for name in ("guidance_scale", "noise_scale", "clip_guidance_scale"):
-            if not np.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be a finite number")
-        if self.guidance_interval is not None:
-            low, high = self.guidance_interval
-            if not 0 <= low <= high:
-                raise ValueError(
-                    f"guidance_interval is {low} to {high}; it must be from one timestep, 0 or "
-                    "more, to the same or a later one"
-                )
-        if self.dynamic_threshold is not None and not 0 < self.dynamic_threshold <= 1:
-            raise ValueError(
-                f"dynamic_threshold is {self.dynamic_threshold}; it must be above 0 and at most 1"
-            )
-        if self.sampler not in SAMPLERS:
-            allowed = ", ".join(SAMPLERS)
-            raise ValueError(f"sampler is {self.sampler!r}; it must be one of {allowed}")
-        if not 0 <= self.eta <= 1:
-            raise ValueError(f"eta is {self.eta}; it must be from 0 to 1")
-
-    def trajectory(self, model: config.Diffusion):
-        """The steps of a run; a ValueError for steps that are no such thing."""
-        schedule = make_schedule(model.schedule, model.timesteps)
-        if self.sampler != "dpmpp":
-            timesteps = spaced_timesteps(model.timesteps, self.steps)
-        elif str(self.steps).isdecimal():
-            timesteps = log_snr_timesteps(schedule, int(self.steps))
-        else:
-            raise ValueError(f"steps is {self.steps!r}; for dpmpp it must be a number")
-        return reverse_trajectory(respace(schedule, timesteps))
-
-    def guides_at(self, t):
-        """Whether a step at timestep t computes the branch that guidance leads away from."""
-        low, high = self.guidance_interval or (t, t)
-        return bool(self.guidance_scale != 1 and low <= t <= high)
-
-    def traced(self):
-        """The numbers among them as arrays; what is None compiles to a smaller program."""
-        threshold = self.dynamic_threshold
-        return Traced(
-            np.float32(self.guidance_scale),
-            np.float32(self.eta) if self.sampler == "ddim" and self.eta else None,
-            None if threshold is None else np.float32(threshold),
-            np.float32(self.clip_guidance_scale) if self.clip_guidance_scale else None,
-        )
-
-
-class Traced(NamedTuple):
-    """The numbers of Settings that do not change the program."""
-
-    scale: np.float32
-    eta: np.float32 | None
-    threshold: np.float32 | None
-    clip_scale: np.float32 | None
+    inputs: dict[str, Any] = {}  # what the network is given, by name (see `models.text2im`)
+    known: tuple[Any, Any] | None = None  # a picture [B, H, W, 3] and its mask [B, H, W, 1]
+    start: Any = None  # a picture [B, H, W, 3] that the run begins from
+    start_captions: Any = None  # what it shows, tokens and mask: it is inverted, not noised
 
 
 def sample_batch(
-    network: Network, captions, negative, pictures, seeds, settings, trajectory, bar, guide=None
+    network: Network, captions, negative, given, seeds, settings, trajectory, bar, guide=None
 ):
     """One batch, each picture from its own seed.
 
@@ -116,7 +56,7 @@ def sample_batch(
         network: the model.
         captions: int32 tokens and bool mask [B, ctx]; B is a multiple of the devices.
         negative: those that guidance leads away from, in the same shape.
-        pictures: what else the model is given, by name (see `models.text2im`), [B, ...].
+        given: the Given.
         seeds: uint32 [B].
         settings: the Settings.
         trajectory: theirs, of this model.
@@ -127,27 +67,46 @@ def sample_batch(
         float32 [B, H, W, 3] in [-1, 1].
     """
     mesh, model = network.mesh, network.model
+    inputs, known, start = spread((given.inputs, given.known, given.start), mesh)
     plan = _plan([settings.guides_at(t) for t in trajectory.t])
-    pictures = spread(pictures, mesh)
-    alone = _condition(network, captions) | pictures
+    alone = _condition(network, captions) | inputs
     pair = None
     if any(guided for *_, guided in plan):
-        pair = alone, _condition(network, negative) | pictures
+        pair = alone, _condition(network, negative) | inputs
     static = {"model": model, "sampler": settings.sampler, "mesh": mesh}
-    keys, carry = _start(spread(seeds, mesh), np.float32(settings.noise_scale), **static)
-    traced, lead, judge = settings.traced(), (None, None), None
+    levels = _levels(given, settings, trajectory)
+    keys, carry = _start(spread(seeds, mesh), start, levels, **static)
+
+    def run(carry, trajectory, plan, conditions, traced, lead, known, judge, method):
+        for start, stop, guided in plan:
+            rows = conditions[guided], lead[1], keys, known
+            whole = network.params, lead[0], traced, steps_between(trajectory, start, stop)
+            own = {"guided": guided, "judge": judge, "method": method, "dtype": network.dtype}
+            carry = _run(carry, rows, whole, **static, **own)
+            jax.block_until_ready(carry)
+            bar.update((stop - start) * len(seeds))
+        return carry
+
+    if given.start_captions is not None:
+        up, shown = settings.inversion(model), _condition(network, given.start_captions) | inputs
+        plainly = _plan([False] * len(up.t)), (shown, None), UNGUIDED, (None, None), None
+        carry = run(carry, up, *plainly, judge=None, method=None)
+    lead, judge = (None, None), None
     if guide:
         judge = guide.network.model, guide.network.dtype
         lead = guide.network.params, _condition(guide.network, guide.captions, clip.text_embedding)
-    static |= {"dtype": network.dtype, "judge": judge}
-    for start, stop, guided in plan:
-        piece, cond = steps_between(trajectory, start, stop), pair if guided else alone
-        carry = _run(
-            carry, network.params, cond, lead, traced, keys, piece, guided=guided, **static
-        )
-        jax.block_until_ready(carry)
-        bar.update((stop - start) * len(seeds))
-    return carry.x
+    asked = plan, (alone, pair), settings.traced(), lead, known
+    return run(carry, trajectory, *asked, judge=judge, method=settings.inpaint_method).x
+
+
+def _levels(given, settings, trajectory):
+    """What a run's first x has of the picture that it begins from, if any, and of the noise."""
+    if given.start is None:
+        return np.float32(0), np.float32(settings.noise_scale)
+    if given.start_captions is not None:
+        return np.float32(1), np.float32(0)
+    here = trajectory.here
+    return here.sqrt_alphas_cumprod[0], here.sqrt_one_minus_alphas_cumprod[0]
 
 
 def _condition(network, captions, encode=text2im.encode_text):
@@ -164,30 +123,39 @@ def _encode(params, captions, *, encode, model, dtype, mesh):
 
 
 @partial(jax.jit, static_argnames=("model", "sampler", "mesh"))
-def _start(seeds, noise_scale, *, model, sampler, mesh):
-    """Each picture's key, and the run's first carry."""
+def _start(seeds, picture, levels, *, model, sampler, mesh):
+    """Each picture's key, and the run's first carry: signal * picture + noise * eps."""
     side = model.unet.image_size
 
-    def start(noise_scale, seeds):
+    def start(levels, rows):
+        seeds, picture = rows
+        signal, noise = levels
         keys = jax.vmap(jax.random.key)(seeds)
-        # The steps fold in 0, 1, ...: the start takes a number that no step has.
-        x_T = samplers.normal(samplers.fold_in(keys, model.timesteps), (side, side, 3))
-        return keys, samplers.init_carry(noise_scale * x_T, _stepper(sampler))
+        eps = samplers.normal(samplers.fold_in(keys, FIRST), (side, side, 3))
+        x = noise * eps if picture is None else signal * picture + noise * eps
+        return keys, samplers.init_carry(x, _stepper(sampler))
 
-    return over_rows(start, mesh)(noise_scale, seeds)
+    return over_rows(start, mesh)(levels, (seeds, picture))
 
 
 @partial(
     jax.jit,
-    static_argnames=("model", "dtype", "sampler", "guided", "mesh", "judge"),
+    static_argnames=("model", "dtype", "sampler", "guided", "mesh", "judge", "method"),
     donate_argnames=("carry",),
 )
-def _run(
-    carry, params, cond, lead, traced, keys, piece, *, model, dtype, sampler, guided, mesh, judge
-):
+def _run(carry, rows, whole, *, model, dtype, sampler, guided, mesh, judge, method):
+    """A piece of a run.
+
+    Args:
+        rows: what leads with the batch: the condition or a pair of them, the Guide's text, keys,
+            the known picture and its mask.
+        whole: what is the same for all pictures: the model's parameters, the Guide's, the Traced,
+            the piece's Trajectory.
+    """
+
     def run(whole, rows):
         params, clip_params, traced, piece = whole
-        carry, cond, text, keys = rows
+        carry, (cond, text, keys, known) = rows
         denoise = partial(text2im.denoise, model, params, dtype=dtype)
         if guided:
             denoise = classifier_free(denoise, traced.scale)
@@ -195,15 +163,24 @@ def _run(
         def bound(x, t):
             return denoise(x, t, cond)
 
-        x0_fn = None if traced.threshold is None else dynamic_threshold(traced.threshold)
         similarity = partial(_similarity, judge, clip_params, text)
         score_fn = judge and by_similarity(similarity, traced.clip_scale)
-        hooks, stepper = samplers.Hooks(x0_fn, score_fn), _stepper(sampler, traced.eta)
+        hooks = _hooks(model, traced, method, known)._replace(score_fn=score_fn)
+        stepper = _stepper(sampler, traced.eta)
         return samplers.run_segment(bound, carry, keys, piece, stepper, hooks)[0]
 
-    clip_params, text = lead
-    whole, rows = (params, clip_params, traced, piece), (carry, cond, text, keys)
-    return over_rows(run, mesh)(whole, rows)
+    return over_rows(run, mesh)(whole, (carry, rows))
+
+
+def _hooks(model, traced, method, known):
+    """What is done about x_0 and after a step, for an inpainting method or None."""
+    x0_fn = None if traced.threshold is None else dynamic_threshold(traced.threshold)
+    if method is None:
+        return samplers.Hooks(x0_fn)
+    if method == "model":
+        return samplers.Hooks(keep_known(*known, x0_fn))
+    schedule = make_schedule(model.schedule, model.timesteps)
+    return samplers.Hooks(x0_fn, after_step=replace_known(*known, schedule))
 
 
 def _similarity(judge, params, text, x, t):

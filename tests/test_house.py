@@ -10,9 +10,11 @@ LEVELS = (
     ("config", "files", "cli"),
     ("text", "tensors"),
     ("models", "diffusion", "data", "parallel", "images", "fitting"),
-    ("model_folder", "given"),
+    ("model_folder", "given", "settings"),
     ("checkpoint", "sampling", "edits"),
-    ("pipeline", "noised_clip"),
+    ("drawing",),
+    ("editing", "noised_clip"),
+    ("pipeline",),
     ("training", "evaluation", "released"),
     ("bench", "web"),
 )

@@ -1,0 +1,116 @@
+"""How pictures are sampled: the settings, checked, and the run that they ask for."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from glide_jax import config
+from glide_jax.diffusion.respacing import log_snr_timesteps, spaced_timesteps
+from glide_jax.diffusion.schedule import make_schedule, respace
+from glide_jax.diffusion.trajectory import (
+    inversion_trajectory,
+    resampling_trajectory,
+    reverse_trajectory,
+)
+
+SAMPLERS = ("ancestral", "ddim", "dpmpp")
+# How known pixels are kept: by a model that sees them, or put back after each step of any model,
+# once or with resampling.
+INPAINT_METHODS = ("model", "replace", "repaint")
+
+
+class Settings(NamedTuple):
+    """How pictures are sampled; see the methods of `Pipeline`."""
+
+    guidance_scale: float = 3.0
+    guidance_interval: tuple[int, int] | None = None
+    dynamic_threshold: float | None = None
+    sampler: str = "ancestral"
+    steps: int | str = 100
+    eta: float = 0.0
+    noise_scale: float = 1.0
+    clip_guidance_scale: float = 0.0
+    inpaint_method: str | None = None  # None where no pixels are known
+    jump_length: int = 5
+    resamplings: int = 5
+    strength: float = 1.0  # which part of the noise a run begins from
+
+    def check(self):
+        """Raises a ValueError that names the first one that is not allowed, and what is."""
+        for name in ("guidance_scale", "noise_scale", "clip_guidance_scale"):
+            if not np.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be a finite number")
+        if self.guidance_interval is not None:
+            low, high = self.guidance_interval
+            if not 0 <= low <= high:
+                raise ValueError(
+                    f"guidance_interval is {low} to {high}; it must be from one timestep, 0 or "
+                    "more, to the same or a later one"
+                )
+        if self.dynamic_threshold is not None and not 0 < self.dynamic_threshold <= 1:
+            raise ValueError(
+                f"dynamic_threshold is {self.dynamic_threshold}; it must be above 0 and at most 1"
+            )
+        if self.sampler not in SAMPLERS:
+            allowed = ", ".join(SAMPLERS)
+            raise ValueError(f"sampler is {self.sampler!r}; it must be one of {allowed}")
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta is {self.eta}; it must be from 0 to 1")
+        if self.inpaint_method not in (None, *INPAINT_METHODS):
+            allowed = ", ".join(INPAINT_METHODS)
+            raise ValueError(f"method is {self.inpaint_method!r}; it must be one of {allowed}")
+        if not 0 < self.strength <= 1:
+            raise ValueError(f"strength is {self.strength}; it must be above 0 and at most 1")
+
+    def trajectory(self, model: config.Diffusion):
+        """The steps of a run; a ValueError for steps that are no such thing."""
+        schedule = make_schedule(model.schedule, model.timesteps)
+        if self.sampler != "dpmpp":
+            timesteps = spaced_timesteps(model.timesteps, self.steps)
+        elif str(self.steps).isdecimal():
+            timesteps = log_snr_timesteps(schedule, int(self.steps))
+        else:
+            raise ValueError(f"steps is {self.steps!r}; for dpmpp it must be a number")
+        kept = timesteps[timesteps < self.strength * model.timesteps]
+        if len(kept) == 0:
+            raise ValueError(
+                f"strength is {self.strength}, which leaves none of the {len(timesteps)} steps: "
+                "give a larger one, or more steps"
+            )
+        schedule = respace(schedule, kept)
+        if self.inpaint_method == "repaint":
+            return resampling_trajectory(schedule, self.jump_length, self.resamplings)
+        return reverse_trajectory(schedule)
+
+    def inversion(self, model: config.Diffusion):
+        """The steps from a picture up to where the `trajectory` begins."""
+        schedule = make_schedule(model.schedule, model.timesteps)
+        timesteps = self._replace(inpaint_method=None).trajectory(model).t
+        return inversion_trajectory(respace(schedule, timesteps))
+
+    def guides_at(self, t):
+        """Whether a step at timestep t computes the branch that guidance leads away from."""
+        low, high = self.guidance_interval or (t, t)
+        return bool(self.guidance_scale != 1 and low <= t <= high)
+
+    def traced(self):
+        """The numbers among them as arrays; what is None compiles to a smaller program."""
+        threshold = self.dynamic_threshold
+        return Traced(
+            np.float32(self.guidance_scale),
+            np.float32(self.eta) if self.sampler == "ddim" and self.eta else None,
+            None if threshold is None else np.float32(threshold),
+            np.float32(self.clip_guidance_scale) if self.clip_guidance_scale else None,
+        )
+
+
+class Traced(NamedTuple):
+    """The numbers of Settings that do not change the program."""
+
+    scale: np.float32
+    eta: np.float32 | None
+    threshold: np.float32 | None
+    clip_scale: np.float32 | None
+
+
+UNGUIDED = Traced(np.float32(1), None, None, None)
