@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from glide_jax import Pipeline, config, model_folder
+from glide_jax import Pipeline, model_folder
 from glide_jax.diffusion import samplers, steppers
 from glide_jax.diffusion.guidance import classifier_free
 from glide_jax.diffusion.respacing import spaced_timesteps
