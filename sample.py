@@ -10,6 +10,7 @@ import tyro
 
 from glide_jax import cli
 from glide_jax.files import read_text
+from glide_jax.retouching import Editing, read_work, retouch
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class Upsampling:
     """How an upsampler is sampled; by default as the published one."""
 
     guidance_scale: float = 1.0
-    sampler: Literal["ancestral", "ddim", "dpmpp"] = "ddim"
+    sampler: Literal["ancestral", "ddim", "dpmpp"] | None = None
+    """By default ddim, and ancestral where known pixels are kept."""
     steps: str = "fast27"
     eta: float = 0.0
     noise_scale: float = 0.997
@@ -31,6 +33,9 @@ class Arguments(cli.Sampling):
 
     prompts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Captions; "" is unconditional."""
+    model: str | None = None
+    """A shipped or published model's name, a model folder or a training run; by default shapes32,
+    or shapes32-inpaint where a part of an --image is drawn anew."""
     prompts_file: Annotated[Path | None, tyro.conf.arg(name="prompts")] = None
     """A file with one caption a line."""
     num: int = 1
@@ -43,6 +48,7 @@ class Arguments(cli.Sampling):
     upsampler: str | None = None
     """A model that enlarges the pictures: a name, a model folder or a training run."""
     upsampling: Upsampling = field(default_factory=Upsampling)
+    editing: Annotated[Editing, tyro.conf.arg(name="")] = field(default_factory=Editing)
     out: Path = field(default=Path("samples.png"))
     """A .png file for a grid, or a folder for one file a picture."""
 
@@ -50,6 +56,15 @@ class Arguments(cli.Sampling):
         scale = self.clip_scale
         if self.clip_model is None and scale != Arguments.clip_scale:
             raise ValueError(f"--clip-scale is {scale}, but there is no --clip-model to guide")
+        if self.editing.image is not None and self.clip_model is not None:
+            raise ValueError("--clip-model does not guide edits of an --image: leave it out")
+        if self.editing.edits is not None and self.num != 1:
+            raise ValueError(f"--num is {self.num}; --edits makes one picture after each edit")
+
+    @property
+    def own_model(self):
+        """The model's name or folder, that of its task by default."""
+        return self.model or ("shapes32-inpaint" if self.editing.draws_anew else "shapes32")
 
 
 def read_prompts(arguments):
@@ -60,6 +75,12 @@ def read_prompts(arguments):
             raise ValueError(f"--prompts is {str(arguments.prompts_file)!r}, which is no file")
         lines = read_text(arguments.prompts_file).split("\n")
         prompts += [line.strip() for line in lines if line.strip()]
+    if arguments.editing.edits is not None:
+        if prompts:
+            raise ValueError(
+                f"there is the prompt {prompts[0]!r}, but --edits has its own: drop one"
+            )
+        return prompts
     if not prompts:
         raise ValueError('there is no prompt; give one in quotes ("" is unconditional)')
     return prompts
@@ -83,7 +104,8 @@ def save(images, prompts, arguments, settings):
 
     out = arguments.out
     if not is_folder(out):
-        columns = arguments.num if len(prompts) > 1 else None
+        in_rows = len(prompts) > 1 and arguments.editing.edits is None
+        columns = arguments.num if in_rows else None
         out.parent.mkdir(parents=True, exist_ok=True)
         grid = enlarge(make_grid(images, columns), 512)
         save_png(out, grid, settings | {"prompts": prompts})
@@ -107,10 +129,28 @@ def load_upsampler(arguments, pipeline):
     takes, gets = upsampler.model.unet.low_res_size, pipeline.model.unet.image_size
     if takes != gets:
         what = f"enlarges pictures of {takes} pixels" if takes else "is no upsampler"
-        raise ValueError(
-            f"--upsampler {arguments.upsampler!r} {what}; {arguments.model!r} draws {gets} pixels"
-        )
+        own = arguments.own_model
+        raise ValueError(f"--upsampler {arguments.upsampler!r} {what}; {own!r} draws {gets} pixels")
     return upsampler
+
+
+def enlarger(upsampler, arguments):
+    """(images, prompts, known) -> larger images, by an upsampler or None of it.
+
+    `known` gives for a factor the large pictures and masks that an inpainting one keeps, or is
+    None.
+    """
+    if upsampler is None:
+        return None
+    how, unet = dataclasses.asdict(arguments.upsampling), upsampler.model.unet
+
+    def enlarge(images, prompts, known):
+        sees = known is not None and unet.inpaint
+        kept = known(unet.image_size // unet.low_res_size) if sees else None
+        own = {"known": kept, "seed": arguments.seed, "progress": True}
+        return upsampler.upsample(images, prompts, **own, **how)
+
+    return enlarge
 
 
 def main(arguments):
@@ -123,20 +163,36 @@ def main(arguments):
     from glide_jax import NoisedClip, Pipeline
     from glide_jax.released.ready import ready
 
-    pipeline = Pipeline.load(ready(parsed.model), parsed.dtype)
+    pipeline = Pipeline.load(ready(parsed.own_model), parsed.dtype)
     clip = parsed.clip_model and NoisedClip.load(ready(parsed.clip_model), parsed.dtype)
-    upsampler = load_upsampler(parsed, pipeline)
+    enlarge = enlarger(load_upsampler(parsed, pipeline), parsed)
     settings = {"num": parsed.num, "seed": parsed.seed} | parsed.settings()
-    led = {"clip_guidance_scale": parsed.clip_scale}
-    images = pipeline.text_to_image(prompts, progress=True, clip=clip, **settings, **led)
-    settings |= {"model": parsed.model, "dtype": str(pipeline.dtype)}
-    if clip:
-        settings |= {"clip": parsed.clip_model} | led
-    if upsampler:
-        how = dataclasses.asdict(parsed.upsampling)
-        images = upsampler.upsample(images, prompts, seed=parsed.seed, progress=True, **how)
-        settings |= {"upsampler": parsed.upsampler, "upsampling": how}
-    print(save(images, prompts, parsed, settings), file=sys.stderr)
+    editing = parsed.editing
+    if editing.image is None:
+        led = {"clip": clip, "clip_guidance_scale": parsed.clip_scale}
+        images = pipeline.text_to_image(prompts, progress=True, **settings, **led)
+        images = enlarge(images, prompts, None) if enlarge else images
+    else:
+        work = read_work(editing, pipeline.model.unet.image_size)
+        images = retouch(pipeline, enlarge, editing, work, prompts, settings | {"progress": True})
+        prompts = prompts or work.prompts
+    print(save(images, prompts, parsed, record(parsed, pipeline, settings)), file=sys.stderr)
+
+
+def record(arguments, pipeline, settings):
+    """What a picture's metadata say of how it was made."""
+    settings = settings | {"model": arguments.own_model, "dtype": str(pipeline.dtype)}
+    if arguments.clip_model:
+        settings |= {"clip": arguments.clip_model, "clip_guidance_scale": arguments.clip_scale}
+    if arguments.upsampler:
+        how = dataclasses.asdict(arguments.upsampling)
+        settings |= {"upsampler": arguments.upsampler, "upsampling": how}
+    if arguments.editing.image is not None:
+        said = dataclasses.asdict(arguments.editing)
+        settings |= {
+            k: str(v) if isinstance(v, Path) else v for k, v in said.items() if v is not None
+        }
+    return settings
 
 
 if __name__ == "__main__":

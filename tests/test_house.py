@@ -12,6 +12,7 @@ LEVELS = (
     ("models", "diffusion", "data", "parallel", "images", "fitting"),
     ("model_folder", "given", "settings"),
     ("checkpoint", "sampling", "edits"),
+    ("retouching",),
     ("drawing",),
     ("editing", "noised_clip"),
     ("pipeline",),

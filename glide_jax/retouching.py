@@ -1,0 +1,161 @@
+"""A user's own picture, edited as the command line asks: fitted, drawn, enlarged, pasted."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from glide_jax.edits import edit_mask, read_edits
+from glide_jax.fitting import (
+    Fit,
+    enlarge_fit,
+    enlarge_mask,
+    fit,
+    from_model,
+    mask_to_model,
+    paste,
+    to_model,
+)
+from glide_jax.given import read_mask, read_picture
+
+
+@dataclass(frozen=True)
+class Editing:
+    """A picture to edit, and how."""
+
+    image: Path | None = None
+    """A picture to edit, of any size: with --mask, --edits, --strength or --edit-from."""
+    mask: Path | None = None
+    """A picture that says what is kept: white (1) is kept, black (0) is drawn anew."""
+    invert_mask: bool = False
+    """For masks that have it the other way round."""
+    edits: Path | None = None
+    """A JSON file of one edit after another: [{"mask": FILE or "box": [left, top, right, bottom],
+    "prompt": TEXT}, ...]; the picture after each of them is kept."""
+    inpaint_method: Literal["model", "replace", "repaint"] | None = None
+    """model, for one that was trained to inpaint (its default); for any model replace, which puts
+    the noised known pixels back after each step, or repaint, which also repeats steps."""
+    jump_length: int = 5
+    """Steps that repaint goes back."""
+    resamplings: int = 5
+    """How often repaint goes through each piece."""
+    strength: float | None = None
+    """Edits the whole picture by adding this part of the noise and taking it away (SDEdit), above 0
+    to 1; 0.6 where only --edit-from is given."""
+    edit_from: str | None = None
+    """What the picture shows now: it is inverted by DDIM rather than noised, and keeps more."""
+    fit: Literal["crop", "pad"] = "crop"
+    """How a picture that is not square comes into the model's square."""
+    paste: bool = True
+    """Puts the kept pixels back as they were, at the picture's own size."""
+
+    def __post_init__(self):
+        asked = {"--mask": self.mask, "--edits": self.edits, "--strength": self.strength}
+        asked["--edit-from"] = self.edit_from
+        given = [name for name, value in asked.items() if value is not None]
+        if self.image is None and given:
+            raise ValueError(f"there is {given[0]}, but no --image to edit")
+        if self.image is not None and not given:
+            raise ValueError(f"there is an --image; say how to edit it by {', '.join(asked)}")
+        if len(given) > 1 and given != ["--strength", "--edit-from"]:
+            raise ValueError(f"{given[0]} and {given[1]} do not go together: give one")
+
+    @property
+    def draws_anew(self):
+        """Whether a part of the picture is kept and the rest drawn anew."""
+        return self.mask is not None or self.edits is not None
+
+
+class Work(NamedTuple):
+    """What is edited: the part of a picture that a model is given, and what is kept of it."""
+
+    picture: np.ndarray  # uint8 [H, W, 3]
+    masks: list[np.ndarray]  # bool [H, W], True = keep, one for each edit; none without a mask
+    prompts: list[str]  # of the edits of a file
+    fit: Fit  # of the part in the model's square
+
+
+def read_work(editing: Editing, side):
+    """The Work that files hold, for a model of `side` pixels.
+
+    Raises:
+        ValueError: names the file and what is wrong with it.
+    """
+    picture = read_picture(editing.image)
+    size, invert, prompts = picture.shape[:2], editing.invert_mask, []
+    masks = [] if editing.mask is None else [read_mask(editing.mask, size, invert)]
+    if editing.edits is not None:
+        edits = read_edits(editing.edits)
+        masks = [edit_mask(edit, size, invert) for edit in edits]
+        prompts = [edit.prompt for edit in edits]
+    cut = fit(size, side, editing.fit).cut
+    part = picture[cut]
+    work = Work(part, [m[cut] for m in masks], prompts, fit(part.shape[:2], side, editing.fit))
+    for mask in work.masks:  # says now, not after the first edits, that one leaves nothing
+        mask_to_model(mask, work.fit)
+    return work
+
+
+def retouch(pipeline, enlarge, editing: Editing, work: Work, prompts, settings):
+    """The edited pictures.
+
+    Args:
+        pipeline: the `Pipeline` of a base model.
+        enlarge: (images, prompts, known) -> larger images, as `Pipeline.upsample`; or None.
+        editing: how.
+        work: from `read_work`.
+        prompts: of the command line; none where a file of edits has them.
+        settings: the arguments of `Pipeline.text_to_image` by name.
+
+    Returns:
+        uint8 [N, H, W, 3]: `num` pictures for each prompt, or one after each edit of a file.
+    """
+    if editing.edits is not None:
+        pictures, picture = [], work.picture
+        for number, (mask, prompt) in enumerate(zip(work.masks, work.prompts, strict=True)):
+            own = settings | {"seed": settings["seed"] + number, "num": 1}
+            step = work._replace(picture=picture, masks=[mask])
+            (picture,) = _repaint(pipeline, enlarge, editing, step, [prompt], own)
+            pictures.append(picture)
+        return np.stack(pictures)
+    if editing.mask is not None:
+        return _repaint(pipeline, enlarge, editing, work, prompts, settings)
+    images = _repeat(to_model(work.picture, work.fit), len(prompts))
+    own = {"strength": 0.6 if editing.strength is None else editing.strength}
+    if editing.edit_from is not None:
+        own |= {"edit_from": [editing.edit_from] * len(prompts), "sampler": "ddim"}
+    drawn = pipeline.image_to_image(images, prompts, **settings | own)
+    if enlarge:
+        drawn = enlarge(drawn, prompts, None)
+    place = enlarge_fit(work.fit, drawn.shape[1] // work.fit.side).place
+    return drawn[:, *place]
+
+
+def _repaint(pipeline, enlarge, editing, work, prompts, settings):
+    """What a mask does not keep, drawn anew, at the picture's own size."""
+    (mask,), picture = work.masks, work.picture
+    small = mask_to_model(mask, work.fit)
+    count, total = len(prompts), len(prompts) * settings["num"]
+    drawn = pipeline.inpaint(
+        *(_repeat(to_model(picture, work.fit), count), _repeat(small, count), prompts),
+        method=editing.inpaint_method,
+        jump_length=editing.jump_length,
+        resamplings=editing.resamplings,
+        **settings,
+    )
+    if enlarge:
+        drawn = enlarge(drawn, prompts, lambda factor: _known(picture, small, work, factor, total))
+    if not editing.paste:
+        return np.stack([from_model(image, work.fit) for image in drawn])
+    return np.stack([paste(image, picture, mask, work.fit) for image in drawn])
+
+
+def _known(picture, small, work, factor, total):
+    """The pictures and masks that an upsampler keeps: the mask is the small one, enlarged."""
+    large = to_model(picture, enlarge_fit(work.fit, factor))
+    return _repeat(large, total), _repeat(enlarge_mask(small, factor), total)
+
+
+def _repeat(array, number):
+    return np.repeat(array[None], number, axis=0)
