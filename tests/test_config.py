@@ -6,7 +6,18 @@ import pytest
 
 from configs import shapes32
 from configs import tiny as tiny_config
-from glide_jax.config import Data, Diffusion, Optim, Recipe, TextEncoder, UNet, from_dict, to_dict
+from glide_jax.config import (
+    Data,
+    Diffusion,
+    Erase,
+    LowRes,
+    Optim,
+    Recipe,
+    TextEncoder,
+    UNet,
+    from_dict,
+    to_dict,
+)
 
 
 @pytest.mark.parametrize("recipe", [shapes32.get_config(), tiny_config.get_config(), Recipe("x")])
@@ -56,6 +67,13 @@ def test_a_value_of_the_wrong_kind_is_named(values, message):
             "UNet.head_channels is 64; allowed: divisors of 96, the width at side 32",
         ),
         (lambda: UNet(low_res_size=-3), "UNet.low_res_size is -3; allowed: 1 or more"),
+        (
+            lambda: UNet(low_res_size=24),
+            "UNet.image_size is 64; allowed: multiples of low_res_size",
+        ),
+        (lambda: Erase(boxes=0.5), "the sum of Erase's shares is 1.15; allowed: 1"),
+        (lambda: Erase(-0.5, 0.5, 0.5, 0.5), "Erase.boxes is -0.5; allowed: 0 or more"),
+        (lambda: LowRes(noise=-1), "LowRes.noise is -1; allowed: 0 or more, and finite"),
         (lambda: UNet(dropout=1.0), "UNet.dropout is 1.0"),
         (
             lambda: Data(path="x"),

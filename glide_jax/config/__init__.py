@@ -2,13 +2,15 @@
 
 from glide_jax.config.dicts import from_dict, to_dict
 from glide_jax.config.models import Clip, ClipImage, Diffusion, Model, TextEncoder, UNet
-from glide_jax.config.recipe import Data, Optim, Recipe
+from glide_jax.config.recipe import Data, Erase, LowRes, Optim, Recipe
 
 __all__ = [
     "Clip",
     "ClipImage",
     "Data",
     "Diffusion",
+    "Erase",
+    "LowRes",
     "Model",
     "Optim",
     "Recipe",

@@ -91,6 +91,7 @@ class UNet:
             )
         if self.low_res_size is not None:
             at_least(self, 1, "low_res_size")
+            multiples_of(self, "image_size", "low_res_size")
         require(0 <= self.dropout < 1, "UNet.dropout", self.dropout, UNIT)
 
     @property

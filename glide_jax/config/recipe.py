@@ -102,6 +102,43 @@ class Optim:
 
 
 @dataclass(frozen=True)
+class Erase:
+    """What a model that inpaints is not shown in training (GLIDE §3): the share of each kind."""
+
+    boxes: float = 0.35
+    """One to three boxes."""
+    half_planes: float = 0.2
+    """All on one side of a line at any angle."""
+    strokes: float = 0.35
+    """One to three strokes of a thick brush."""
+    whole: float = 0.1
+    """The whole picture: the model is to stay one that draws from the caption alone."""
+
+    def __post_init__(self):
+        at_least(self, 0, "boxes", "half_planes", "strokes", "whole")
+        total = self.boxes + self.half_planes + self.strokes + self.whole
+        require(abs(total - 1) < 1e-6, "the sum of Erase's shares", total, "1")
+
+
+@dataclass(frozen=True)
+class LowRes:
+    """What is done in training to the small picture of an upsampler, beside making it small.
+
+    It makes the upsampler forgive what a base model does wrong (arXiv 2106.15282, §4).
+    """
+
+    noise: float = 0.0
+    """Each picture gets noise of a standard deviation from 0 to this, on the scale of -1 to 1."""
+    blur: float = 0.0
+    """Each gets a Gaussian blur with a sigma from 0 to this, in its own pixels."""
+
+    def __post_init__(self):
+        for name in ("noise", "blur"):
+            value = getattr(self, name)
+            require(0 <= value < math.inf, f"LowRes.{name}", value, "0 or more, and finite")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One training, whole: what is trained, on what, how and for how long."""
 
@@ -117,6 +154,8 @@ class Recipe:
     noise counts less; debiased (arXiv 2310.08442), under which much noise counts more as well."""
     caption_dropout: float = 0.2
     """Share of captions emptied in training, for classifier-free guidance (GLIDE §2.3)."""
+    erase: Erase = field(default_factory=Erase)
+    low_res: LowRes = field(default_factory=LowRes)
     batch_size: int = 64
     """Pictures a step, over all devices."""
     steps: int = 100_000
@@ -140,7 +179,8 @@ class Recipe:
     """Where metrics and sample grids go beside the run's own files; each takes its extra."""
     init_from: str | None = None
     """A model to start from: a shipped or published model's name, a model folder or a run. The
-    recipe's model is then that one; only its dropout can be another."""
+    recipe's model is then that one; only its dropout can be another, and with inpaint it is grown
+    to take masked pictures, too."""
 
     def __post_init__(self):
         at_least(

@@ -54,6 +54,8 @@ def make_programs(recipe: config.Recipe) -> Programs:
         timestep_sampler=recipe.timestep_sampler,
         loss_weighting=recipe.loss_weighting,
         caption_dropout=recipe.caption_dropout,
+        erase=recipe.erase,
+        low_res=recipe.low_res,
         steps=recipe.steps,
     )
     return programs_of(needs, parallel.default_dtype(recipe.dtype))

@@ -6,11 +6,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from glide_jax.config import Recipe
+from glide_jax.config import Erase, LowRes, Recipe
 from glide_jax.diffusion.losses import WEIGHTINGS, hybrid_loss
 from glide_jax.diffusion.schedule import make_schedule
 from glide_jax.models import text2im
 from glide_jax.training import timesteps
+from glide_jax.training.given import given_pictures, scaled
 from glide_jax.training.step import Mean
 
 
@@ -21,6 +22,7 @@ class Draws(NamedTuple):
     weight: jax.Array  # float32 [B], of the loss: 1 where timesteps are drawn evenly
     eps: jax.Array  # float32 [B, H, W, 3]
     keep_caption: jax.Array  # bool [B]
+    given: dict[str, jax.Array]  # the condition's pictures, [B, ...]; see `given.given_pictures`
 
 
 class Seen(NamedTuple):
@@ -39,12 +41,8 @@ class Diffusion:
     """
 
     def __init__(self, recipe: Recipe, dtype=jnp.float32):
-        unet = recipe.model.unet
-        if unet.inpaint or unet.low_res_size:
-            raise ValueError(
-                f"UNet.inpaint is {unet.inpaint} and UNet.low_res_size is {unet.low_res_size}; "
-                "only models that are given no other picture can be trained"
-            )
+        _check_used(recipe)
+        self.given = partial(given_pictures, recipe.model.unet, recipe.erase, recipe.low_res)
         self.model, self.dtype = recipe.model, dtype
         self.caption_dropout = recipe.caption_dropout
         self.learns_timesteps = recipe.timestep_sampler == "loss_second_moment"
@@ -95,8 +93,9 @@ class Diffusion:
         return {"eval_loss": true, "caption_gap": wrong - true}
 
     def draw(self, batch, key, timestep_stats=()):
-        """Timestep, noise and the fate of the caption for each row of a batch."""
-        keys = jax.vmap(lambda row: jax.random.split(jax.random.fold_in(key, row), 3))(batch["row"])
+        """Timestep, noise, the fate of the caption and what else is given, for each row."""
+        row_keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(batch["row"])
+        keys = jax.vmap(lambda row_key: jax.random.split(row_key, 3))(row_keys)
         if self.learns_timesteps:
             t, weight = timesteps.draw(keys[:, 0], timestep_stats)
         else:
@@ -104,20 +103,32 @@ class Diffusion:
             weight = jnp.ones(t.shape)
         eps = jax.vmap(lambda k: jax.random.normal(k, batch["image"].shape[1:]))(keys[:, 1])
         keep_caption = jax.vmap(jax.random.uniform)(keys[:, 2]) >= self.caption_dropout
-        return Draws(t, weight, eps, keep_caption)
+        return Draws(t, weight, eps, keep_caption, self.given(batch["image"], row_keys))
 
     def _losses(self, params, batch, draws, dropout_key=None):
-        x_0 = batch["image"].astype(jnp.float32) / 127.5 - 1
+        x_0 = scaled(batch["image"])
         encode = partial(text2im.encode_text, self.model, params, dtype=self.dtype)
         denoise = partial(
             text2im.denoise,
             self.model,
             params,
-            cond=encode(batch["tokens"], batch["mask"]),
+            cond=encode(batch["tokens"], batch["mask"]) | draws.given,
             dtype=self.dtype,
             dropout_key=dropout_key,
         )
         return hybrid_loss(denoise, self.schedule, x_0, draws.t, draws.eps, self.mse_weights)
+
+
+def _check_used(recipe):
+    """Raises a ValueError where a recipe says how to make a picture that no one takes."""
+    unet = recipe.model.unet
+    unused = {} if unet.inpaint else {"erase": Erase()}
+    unused |= {} if unet.low_res_size else {"low_res": LowRes()}
+    for name, default in unused.items():
+        if (value := getattr(recipe, name)) != default:
+            raise ValueError(
+                f"Recipe.{name} is {value}, but the model is given no such picture: leave it out"
+            )
 
 
 def _by_quarter(examples, timesteps):
