@@ -5,6 +5,7 @@ import dataclasses
 from glide_jax import checkpoint, config, model_folder, parallel
 from glide_jax.data import pipeline as data
 from glide_jax.files import writing_to
+from glide_jax.models.growing import grow_for_inpainting
 from glide_jax.text import tokenizer as text
 
 # That a tokenizer is trained on: ten for each of its tokens, and no more than these.
@@ -29,10 +30,14 @@ FIXED = (
     "init_from",
 )
 
+# What a recipe may ask for that the model it starts from has not.
+MAY_DIFFER = ("unet.dropout", "unet.inpaint")
+
 
 def adopt_model(recipe: config.Recipe, run):
     """The recipe with the model it starts from, and that model's (tokenizer, params).
 
+    A recipe that asks for `unet.inpaint` gets a parent without it grown to take masked pictures.
     A run with a checkpoint has its parameters already: then, and without `init_from`, there are
     none.
     """
@@ -42,13 +47,18 @@ def adopt_model(recipe: config.Recipe, run):
         model, parent = model_folder.load_description(run)[0], None
     else:
         model, *parent = checkpoint.load_model(recipe.init_from)
+    unet = model.unet
     for name, now, then in _said(recipe.model, model):
-        if name != "unet.dropout":
+        if name not in MAY_DIFFER:
             raise ValueError(
                 f"model.{name} is {now}, but {recipe.init_from}, which the training starts from, "
                 f"has {then}: leave it out"
             )
-        model = dataclasses.replace(model, unet=dataclasses.replace(model.unet, dropout=now))
+        unet = dataclasses.replace(unet, **{name.removeprefix("unet."): now})
+    if parent and unet.inpaint and not model.unet.inpaint:
+        tokenizer, params = parent
+        parent = tokenizer, grow_for_inpainting(params, unet.patch)
+    model = dataclasses.replace(model, unet=unet)
     return dataclasses.replace(recipe, model=model), parent
 
 
