@@ -6,14 +6,14 @@ import jax
 
 from glide_jax import config, parallel
 from glide_jax.data import pipeline as data
-from glide_jax.images import enlarge, make_grid, save_png
+from glide_jax.images import enlarge, save_png
 from glide_jax.pipeline import Pipeline
+from glide_jax.training.grids import draw_grid
 from glide_jax.training.log import MetricsLog
 from glide_jax.training.loggers import open_loggers
 from glide_jax.training.optimizer import make_learning_rate
 
 GRID_CAPTIONS = 16
-GRID_SETTINGS = {"sampler": "ancestral", "guidance_scale": 3.0, "seed": 0}
 EVALUATED_EXAMPLES = 128
 
 
@@ -92,12 +92,12 @@ class Report:
     def draw(self, done, ema_params):
         """Saves a grid."""
         pipeline = Pipeline(self.recipe.model, ema_params, self.tokenizer, self.recipe.dtype)
-        how = GRID_SETTINGS | {"steps": self.recipe.sample_steps}
-        images = pipeline.text_to_image(self.captions, batch_size=GRID_CAPTIONS, **how)
+        images = self.batch["image"][:GRID_CAPTIONS]
+        grid, settings = draw_grid(pipeline, self.recipe, images, self.captions)
         folder = self.run / "samples"
         folder.mkdir(parents=True, exist_ok=True)
-        settings = {"prompts": self.captions, "step": done} | how
-        grid = enlarge(make_grid(images), 512)
+        grid = enlarge(grid, 512)
+        settings = {"prompts": self.captions, "step": done} | settings
         save_png(folder / f"{done:08d}.png", grid, settings)
         for logger in self.loggers:
             logger.draw(done, grid)
