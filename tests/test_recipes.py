@@ -1,13 +1,20 @@
 """Every recipe in configs/ can be built: its shapes, its optimizer, and what its docstring says."""
 
+import dataclasses
+
 import jax
+import numpy as np
 import pytest
 
+from glide_jax import model_folder
+from glide_jax.models.text2im import count_parameters
 from glide_jax.training import runs
 from glide_jax.training.optimizer import make_learning_rate, trained_parameters
 from glide_jax.training.tasks import Diffusion
 from train import CONFIGS, load_recipe
 
+# Parents that are not here: recipes that start from them are built with their own model.
+ELSEWHERE = ("glide-base", "shapes-upsample", "runs/captioned")
 RECIPES = sorted(CONFIGS.glob("[!_]*.py"))
 
 
@@ -16,9 +23,39 @@ def test_a_recipe_can_be_built(path, tmp_path):
     recipe, docstring = load_recipe(path)
     assert recipe.name == path.stem
     assert f"python train.py {path.relative_to(CONFIGS.parent)}" in docstring
-    # The model of a recipe is the published base model by default; that one is not here.
-    if recipe.init_from != "glide-base":
+    if recipe.init_from not in ELSEWHERE:
         recipe, _ = runs.adopt_model(recipe, tmp_path)
     params = jax.eval_shape(Diffusion(recipe).init, jax.random.key(0))
     assert any(jax.tree.leaves(trained_parameters(params, recipe.optim)))
     assert 0 < make_learning_rate(recipe)(recipe.steps // 2) <= recipe.optim.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [("upsample256", 398_361_286, 398_361_286), ("shapes_upsample", 1, 1_300_000)],
+)
+def test_upsamplers_have_the_sizes_that_are_said(name, least, most):
+    recipe, _ = load_recipe(CONFIGS / f"{name}.py")
+    assert least <= count_parameters(model_folder.param_shapes(recipe.model)) <= most
+    assert recipe.model.schedule == "linear"
+
+
+def test_the_upsampler_of_shapes_reads_captions_as_its_base_model_does():
+    small, large = (load_recipe(CONFIGS / f"{n}.py")[0] for n in ("shapes32", "shapes_upsample"))
+    assert large.model.text == small.model.text
+    assert large.caption_dropout == small.caption_dropout and large.data == small.data
+    assert large.model.unet.low_res_size == small.model.unet.image_size
+
+
+@pytest.mark.parametrize("name", ["shapes32", "shapes_upsample"])
+def test_a_recipe_that_inpaints_fits_its_parent(name, tmp_path, monkeypatch):
+    child = "inpaint_finetune" if name == "shapes32" else "inpaint_upsample_finetune"
+    parent = load_recipe(CONFIGS / f"{name}.py")[0].model
+    recipe, _ = load_recipe(CONFIGS / f"{child}.py")
+    shapes = model_folder.param_shapes(parent)
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    monkeypatch.setattr(runs.checkpoint, "load_model", lambda _: (parent, None, params))
+    recipe, (_, grown) = runs.adopt_model(recipe, tmp_path)
+    assert recipe.model.unet == dataclasses.replace(parent.unet, inpaint=True)
+    wanted = jax.eval_shape(Diffusion(recipe).init, jax.random.key(0))
+    assert jax.tree.map(np.shape, grown) == jax.tree.map(np.shape, wanted)
