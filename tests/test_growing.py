@@ -13,7 +13,7 @@ from glide_jax import checkpoint, model_folder
 from glide_jax.models import text2im
 from glide_jax.models.growing import FIRST, grow_for_inpainting
 from glide_jax.models.unet import input_channels, to_patches
-from glide_jax.training import report, runs
+from glide_jax.training import runs
 from glide_jax.training.log import read_metrics
 from tests import tiny
 from tests.test_cli import CONFIG, train
@@ -89,21 +89,7 @@ def test_the_grown_model_is_its_parent_for_any_picture_and_mask(model, tokenizer
     np.testing.assert_allclose(after, before, atol=1e-6 * np.abs(before).max())
 
 
-class Inpainter:
-    """A stand-in for a Pipeline: it paints what is erased black."""
-
-    def __init__(self, model, params, tokenizer, dtype):
-        self.model = model
-
-    def inpaint(self, images, masks, prompts, *, guidance_scale, sampler, steps, seed, batch_size):
-        assert (
-            masks.shape == images.shape[:3] and masks.dtype == bool and len(prompts) == len(images)
-        )
-        return np.where(masks[..., None], images, 0).astype(np.uint8)
-
-
-def test_a_training_grows_its_parent_and_goes_on(tmp_path, monkeypatch, tokenizer, params):
-    monkeypatch.setattr(report, "Pipeline", Inpainter)
+def test_a_training_grows_its_parent_and_goes_on(tmp_path, tokenizer, params):
     parent, run = tmp_path / "parent", tmp_path / "run"
     model_folder.save_model(parent, tiny.MODEL, tokenizer, params)
     arguments = [CONFIG, "--init-from", str(parent), "--run", str(run), *SHORT, "--steps"]
