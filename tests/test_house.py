@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 LEVELS = (
     ("config", "files", "cli"),
     ("text", "tensors"),
-    ("models", "diffusion", "data", "parallel", "images", "fitting"),
+    ("models", "diffusion", "data", "parallel", "images", "fitting", "plots"),
     ("model_folder", "given", "settings"),
     ("checkpoint", "sampling", "edits"),
     ("retouching",),

@@ -11,15 +11,22 @@ import tyro
 from etils import epath
 
 from glide_jax import cli
-from glide_jax.files import written_whole
+from glide_jax.plots import (
+    COLOURS,
+    INK,
+    add_names,
+    check_out,
+    import_matplotlib,
+    lighten,
+    save,
+    set_plain,
+)
 from glide_jax.training.log import read_metrics
 
 PROG = "python -m glide_jax.training.plot"
 FEW = 60  # points that are drawn as they are; more have a smooth curve, too
 LOG_SPREAD = 4  # the ratio of largest to smallest from which an axis is logarithmic
 SHADE = 0.22  # of white, more for each of a panel's metrics
-COLOURS = ("#3b6fb6", "#d1603d", "#3a9276", "#8a5fb0", "#b58a1b", "#5c6670")
-INK, FAINT = "#333a42", "#d9dde2"
 QUARTERS = tuple(f"loss_q{q}" for q in range(4))
 
 
@@ -61,15 +68,6 @@ class Arguments:
     """Folders of trainings; several are compared."""
     out: str | None = None
     """The .png file; by default metrics.png in the (first) run's folder."""
-
-
-def import_matplotlib():
-    """Its Figure class; a ValueError says how to get it."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ValueError("plots need matplotlib: pip install '.[plot]'") from None
-    return Figure
 
 
 def read_run(run):
@@ -165,12 +163,6 @@ def draw_curve(axes, steps, values, colour, is_noisy):
     axes.plot(steps, values, color=colour, linewidth=1.7, **marker)
 
 
-def lighten(colour, share):
-    """A colour "#rrggbb" mixed with so much white, as (r, g, b) from 0 to 1."""
-    rgb = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
-    return tuple(rgb + share * (1 - rgb))
-
-
 def label_shades(axes, colour):
     """A legend of the quarters by their shades, above the axes and beside the title."""
     from matplotlib.lines import Line2D
@@ -196,13 +188,7 @@ def style(axes, panel, values):
     """Title, grid and scale; on a logarithmic axis the ticks are plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    axes.set_title(panel.title, loc="left", fontsize=10.5, color=INK)
-    axes.grid(color=FAINT, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=INK, labelsize=8.5, length=0, which="both")
-    for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(FAINT)
+    set_plain(axes, panel.title)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=(1, 2, 2.5, 5, 10)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     plain = FuncFormatter(lambda value, _: f"{value:.6g}")
@@ -218,29 +204,6 @@ def style(axes, panel, values):
     axes.yaxis.set_major_formatter(plain)
 
 
-def add_names(figure, colours):
-    """The runs' names above, each in its curves' colour."""
-    from matplotlib.lines import Line2D
-
-    figure.legend(
-        handles=[Line2D([], [], color=colour, linewidth=3) for colour in colours.values()],
-        labels=list(colours),
-        loc="outside upper left",
-        ncols=min(4, len(colours)),
-        frameon=False,
-        fontsize=12,
-        labelcolor=INK,
-    )
-
-
-def check_out(out):
-    """A ValueError where the picture could not be written."""
-    if out.suffix.lower() != ".png" or out.is_dir():
-        raise ValueError(f"--out is {str(out)!r}; it must be a .png file")
-    if not out.parent.is_dir():
-        raise ValueError(f"--out is {str(out)!r}, but {str(out.parent)!r} is no folder")
-
-
 def main(arguments):
     """Parses, reads, draws."""
     parsed = cli.parse(Arguments, arguments, PROG, __doc__)
@@ -248,8 +211,7 @@ def main(arguments):
     out = epath.Path(parsed.out or epath.Path(parsed.runs[0]) / "metrics.png")
     check_out(out)
     figure = draw(runs)
-    with written_whole(out) as beside, beside.open("wb") as file:
-        figure.savefig(file, format="png", dpi=130, facecolor="white")
+    save(figure, out)
     print(out, file=sys.stderr)
 
 

@@ -1,0 +1,109 @@
+"""What settings do, drawn: python -m glide_jax.evaluation.curves RESULTS.json [--out FILE.png]
+
+RESULTS.json is what `evaluate.py sweep` wrote. On the left caption accuracy against the guidance
+scale, a curve for each sampler and number of steps; on the right against the seconds a picture
+takes, a curve for each sampler at one scale. Bars are 95 % intervals.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from itertools import cycle, groupby
+from typing import Annotated
+
+import tyro
+from etils import epath
+
+from glide_jax import cli
+from glide_jax.files import read_text
+from glide_jax.plots import COLOURS, INK, check_out, import_matplotlib, save, set_plain
+
+PROG = "python -m glide_jax.evaluation.curves"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What to draw, and where to."""
+
+    results: Annotated[str, tyro.conf.Positional]
+    """A results.json."""
+    out: str | None = None
+    """The .png file; by default curves.png beside it."""
+
+
+def read_rows(path):
+    """The rows of a results.json; a ValueError says why there are none."""
+    path = epath.Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}: evaluate.py sweep writes one")
+    try:
+        rows = json.loads(read_text(path))["rows"]
+        for row in rows:
+            point(row, "seconds")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no results.json of evaluate.py: {error!r}") from None
+    if not rows:
+        raise ValueError(f"{path} holds no rows yet")
+    return rows
+
+
+def point(row, along):
+    """(x, accuracy, the interval's ends) of a row, in per cent; x is its "scale" or "seconds"."""
+    x = row["settings"]["guidance_scale"] if along == "scale" else row["seconds_per_image"]
+    accuracy = row["caption_accuracy"]
+    return x, 100 * accuracy["value"], *(100 * end for end in accuracy["interval"])
+
+
+def curves(rows, along):
+    """{name: points} of the curves of more than one point, each from left to right."""
+
+    def name(row):
+        own = row["settings"]
+        first = f"{own['sampler']}, "
+        return first + (f"{own['steps']} steps" if along == "scale" else f"scale {scale_of(row)}")
+
+    named = groupby(sorted(rows, key=name), key=name)
+    found = {name: sorted(point(row, along) for row in own) for name, own in named}
+    return {name: points for name, points in found.items() if len(points) > 1}
+
+
+def scale_of(row):
+    """The guidance scale, as people write it."""
+    return f"{row['settings']['guidance_scale']:g}"
+
+
+def draw(rows):
+    """The picture as a matplotlib Figure; a ValueError where no two rows make a curve."""
+    titles = {"scale": "guidance scale", "seconds": "seconds a picture"}
+    panels = {along: found for along in titles if (found := curves(rows, along))}
+    if not panels:
+        raise ValueError("no two rows differ in one setting only: there is no curve to draw")
+    size = (5.2 * len(panels), 3.9)
+    figure = import_matplotlib()(figsize=size, layout="constrained")
+    for number, (along, found) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(1, len(panels), number)
+        set_plain(axes, f"captions that hold (%), by {titles[along]}")
+        for colour, (name, points) in zip(cycle(COLOURS), found.items(), strict=False):
+            x, value, low, high = zip(*points, strict=True)
+            below = [v - end for v, end in zip(value, low, strict=True)]
+            above = [end - v for v, end in zip(value, high, strict=True)]
+            bars = {"yerr": (below, above), "elinewidth": 0.9, "capsize": 2}
+            axes.errorbar(x, value, color=colour, marker="o", markersize=4, label=name, **bars)
+        axes.set_ylim(0, 100)
+        axes.set_xlabel(titles[along], color=INK)
+        axes.legend(fontsize=8.5, labelcolor=INK, frameon=False)
+    return figure
+
+
+def main(arguments):
+    """Parses, reads, draws."""
+    parsed = cli.parse(Arguments, arguments, PROG, __doc__)
+    rows = read_rows(parsed.results)
+    out = epath.Path(parsed.out or epath.Path(parsed.results).parent / "curves.png")
+    check_out(out)
+    save(draw(rows), out)
+    print(out, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    cli.entry_point(main, "curves")

@@ -1,0 +1,74 @@
+"""Curves of what settings do: every row of a sweep is a point with its interval."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from glide_jax.evaluation import curves
+
+
+def row(sampler, steps, scale, value, seconds):
+    return {
+        "settings": {"sampler": sampler, "steps": steps, "guidance_scale": scale},
+        "caption_accuracy": {"value": value, "interval": [value - 0.1, value + 0.05]},
+        "seconds_per_image": seconds,
+    }
+
+
+ROWS = [
+    row("ddim", "10", 3.0, 0.5, 0.2),
+    row("ddim", "10", 1.0, 0.4, 0.1),
+    row("ddim", "20", 3.0, 0.6, 0.4),
+    row("dpmpp", "10", 3.0, 0.7, 0.3),
+]
+
+
+@pytest.fixture
+def results(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"rows": ROWS}))
+    return path
+
+
+def test_every_row_is_a_point_of_its_curve():
+    (name, points), *others = curves.curves(ROWS, "scale").items()
+    assert name == "ddim, 10 steps" and others == []
+    expected = [(1.0, 40, 30, 45), (3.0, 50, 40, 55)]
+    assert [pytest.approx(p) for p in expected] == points
+    found = curves.curves(ROWS, "seconds")
+    assert list(found) == ["ddim, scale 3"]
+    assert [p[:2] for p in found["ddim, scale 3"]] == [(0.2, 50), (0.4, 60)]
+
+
+def test_the_picture_has_the_intervals(results):
+    left, right = curves.draw(ROWS).axes
+    (bars,) = left.containers
+    line, caps, (segments,) = bars
+    assert list(line.get_xdata()) == [1.0, 3.0]
+    ends = [[tuple(end) for end in segment] for segment in segments.get_segments()]
+    assert ends == [[(1, pytest.approx(30)), (1, pytest.approx(45))]] + [
+        [(3, pytest.approx(40)), (3, pytest.approx(55))]
+    ]
+    assert right.get_xlabel() == "seconds a picture"
+    curves.main([str(results)])
+    with Image.open(results.parent / "curves.png") as image:
+        assert image.size[0] > 1000
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no file .*: evaluate.py sweep writes one"),
+        ("{", "is no results.json of evaluate.py: JSONDecodeError"),
+        (json.dumps({"rows": [{"settings": {}}]}), "is no results.json of evaluate.py: KeyError"),
+        (json.dumps({"rows": []}), "holds no rows yet"),
+        (json.dumps({"rows": ROWS[:1]}), "no two rows differ in one setting only"),
+    ],
+)
+def test_what_is_no_sweep_is_refused(tmp_path, content, message):
+    path = tmp_path / "results.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        curves.main([str(path)])
