@@ -60,6 +60,8 @@ class Arguments(cli.Sampling):
             raise ValueError("--clip-model does not guide edits of an --image: leave it out")
         if self.editing.edits is not None and self.num != 1:
             raise ValueError(f"--num is {self.num}; --edits makes one picture after each edit")
+        if self.editing.edit_from is not None and self.sampler == "dpmpp":
+            raise ValueError("--sampler is 'dpmpp'; --edit-from inverts by ddim: leave it out")
 
     @property
     def own_model(self):
@@ -102,18 +104,20 @@ def save(images, prompts, arguments, settings):
     """Writes a grid with a row for each prompt, or a file for each picture; returns what to say."""
     from glide_jax.images import enlarge, make_grid, save_png
 
-    out = arguments.out
+    out, editing = arguments.out, arguments.editing
     if not is_folder(out):
-        in_rows = len(prompts) > 1 and arguments.editing.edits is None
-        columns = arguments.num if in_rows else None
+        columns = arguments.num if len(prompts) > 1 and editing.edits is None else None
+        # A single edited picture is what it was before, not an exhibit: no frame, its own size.
+        alone = editing.image is not None and len(images) == 1
+        shown = images[0] if alone else enlarge(make_grid(images, columns), 512)
         out.parent.mkdir(parents=True, exist_ok=True)
-        grid = enlarge(make_grid(images, columns), 512)
-        save_png(out, grid, settings | {"prompts": prompts})
+        save_png(out, shown, settings | {"prompts": prompts})
         return f"{out}: {len(images)} pictures"
     out.mkdir(parents=True, exist_ok=True)
     for i, image in enumerate(images):
         row, nth = divmod(i, arguments.num)
-        own = settings | {"prompts": [prompts[row]], "seed": arguments.seed + nth, "num": 1}
+        made_by = prompts[row : row + 1] if editing.edits is None else prompts[: row + 1]
+        own = settings | {"prompts": made_by, "seed": arguments.seed + nth, "num": 1}
         save_png(out / f"{row:04d}-{arguments.seed + nth}.png", image, own)
     return f"{out}/: {len(images)} pictures"
 
@@ -135,7 +139,7 @@ def load_upsampler(arguments, pipeline):
 
 
 def enlarger(upsampler, arguments):
-    """(images, prompts, known) -> larger images, by an upsampler or None of it.
+    """(images, prompts, seed, known) -> larger images, by an upsampler or None of it.
 
     `known` gives for a factor the large pictures and masks that an inpainting one keeps, or is
     None.
@@ -144,10 +148,10 @@ def enlarger(upsampler, arguments):
         return None
     how, unet = dataclasses.asdict(arguments.upsampling), upsampler.model.unet
 
-    def enlarge(images, prompts, known):
+    def enlarge(images, prompts, seed, known):
         sees = known is not None and unet.inpaint
         kept = known(unet.image_size // unet.low_res_size) if sees else None
-        own = {"known": kept, "seed": arguments.seed, "progress": True}
+        own = {"known": kept, "seed": seed, "progress": True}
         return upsampler.upsample(images, prompts, **own, **how)
 
     return enlarge
@@ -158,6 +162,8 @@ def main(arguments):
     parsed = cli.parse(Arguments, arguments, "sample.py", __doc__)
     prompts = read_prompts(parsed)
     check_output(parsed.out)
+    editing = parsed.editing
+    work = None if editing.image is None else read_work(editing)
 
     # After parsing: --help need not wait for JAX.
     from glide_jax import NoisedClip, Pipeline
@@ -166,14 +172,12 @@ def main(arguments):
     pipeline = Pipeline.load(ready(parsed.own_model), parsed.dtype)
     clip = parsed.clip_model and NoisedClip.load(ready(parsed.clip_model), parsed.dtype)
     enlarge = enlarger(load_upsampler(parsed, pipeline), parsed)
-    settings = {"num": parsed.num, "seed": parsed.seed} | parsed.settings()
-    editing = parsed.editing
-    if editing.image is None:
+    settings = {"num": parsed.num, "seed": parsed.seed} | parsed.settings() | editing.settings()
+    if work is None:
         led = {"clip": clip, "clip_guidance_scale": parsed.clip_scale}
         images = pipeline.text_to_image(prompts, progress=True, **settings, **led)
-        images = enlarge(images, prompts, None) if enlarge else images
+        images = enlarge(images, prompts, parsed.seed, None) if enlarge else images
     else:
-        work = read_work(editing, pipeline.model.unet.image_size)
         images = retouch(pipeline, enlarge, editing, work, prompts, settings | {"progress": True})
         prompts = prompts or work.prompts
     print(save(images, prompts, parsed, record(parsed, pipeline, settings)), file=sys.stderr)

@@ -57,7 +57,9 @@ def parse(kind, args, prog, description, default=None):
             return tyro.cli(kind, args=args, prog=prog, description=description, **defaults)
     except SystemExit as stop:
         if stop.code:
-            raise ValueError(_in_one_line(complaint.getvalue())) from None
+            # What a dataclass itself refuses needs no such name before it.
+            own = f"Error parsing {kind.__name__}: "
+            raise ValueError(_in_one_line(complaint.getvalue()).removeprefix(own)) from None
         raise
 
 

@@ -1,6 +1,7 @@
 """A user's own picture, edited as the command line asks: fitted, drawn, enlarged, pasted."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -60,41 +61,68 @@ class Editing:
             raise ValueError(f"there is an --image; say how to edit it by {', '.join(asked)}")
         if len(given) > 1 and given != ["--strength", "--edit-from"]:
             raise ValueError(f"{given[0]} and {given[1]} do not go together: give one")
+        self._check_use()
+
+    def _check_use(self):
+        """Raises a ValueError for an option that nothing else of the command has a use for."""
+        drawn = self.draws_anew, "--mask or --edits"
+        repaint = self.inpaint_method == "repaint", "--inpaint-method repaint"
+        users = {"fit": (self.image is not None, "--image"), "invert_mask": drawn, "paste": drawn}
+        users |= {"inpaint_method": drawn, "jump_length": repaint, "resamplings": repaint}
+        for name, (used, user) in users.items():
+            if not used and getattr(self, name) != getattr(Editing, name):
+                option = "--no-paste" if name == "paste" else f"--{name.replace('_', '-')}"
+                raise ValueError(f"there is {option}, but no {user}, which alone has a use for it")
 
     @property
     def draws_anew(self):
         """Whether a part of the picture is kept and the rest drawn anew."""
         return self.mask is not None or self.edits is not None
 
+    def settings(self):
+        """What an edit of the whole picture takes in place of `Pipeline.text_to_image`'s."""
+        if self.strength is None and self.edit_from is None:
+            return {}
+        own = {"strength": 0.6 if self.strength is None else self.strength}
+        return own if self.edit_from is None else own | {"sampler": "ddim"}
+
 
 class Work(NamedTuple):
-    """What is edited: the part of a picture that a model is given, and what is kept of it."""
+    """What is edited: a picture, or the part of it that a model is given, and what is kept."""
 
     picture: np.ndarray  # uint8 [H, W, 3]
     masks: list[np.ndarray]  # bool [H, W], True = keep, one for each edit; none without a mask
     prompts: list[str]  # of the edits of a file
-    fit: Fit  # of the part in the model's square
+    fit: Fit | None = None  # of the part in the model's square
 
 
-def read_work(editing: Editing, side):
-    """The Work that files hold, for a model of `side` pixels.
+def read_work(editing: Editing):
+    """The Work that files hold.
 
     Raises:
         ValueError: names the file and what is wrong with it.
     """
     picture = read_picture(editing.image)
-    size, invert, prompts = picture.shape[:2], editing.invert_mask, []
-    masks = [] if editing.mask is None else [read_mask(editing.mask, size, invert)]
-    if editing.edits is not None:
-        edits = read_edits(editing.edits)
-        masks = [edit_mask(edit, size, invert) for edit in edits]
-        prompts = [edit.prompt for edit in edits]
-    cut = fit(size, side, editing.fit).cut
-    part = picture[cut]
-    work = Work(part, [m[cut] for m in masks], prompts, fit(part.shape[:2], side, editing.fit))
-    for mask in work.masks:  # says now, not after the first edits, that one leaves nothing
-        mask_to_model(mask, work.fit)
-    return work
+    size, invert = picture.shape[:2], editing.invert_mask
+    if editing.edits is None:
+        masks = [] if editing.mask is None else [read_mask(editing.mask, size, invert)]
+        return Work(picture, masks, [])
+    edits = read_edits(editing.edits)
+    masks = [edit_mask(edit, size, invert) for edit in edits]
+    return Work(picture, masks, [edit.prompt for edit in edits])
+
+
+def _fitted(work, side, how):
+    """The part of a Work that a model of `side` pixels is given; refused if a mask keeps all."""
+    cut = fit(work.picture.shape[:2], side, how).cut
+    part, masks = work.picture[cut], [mask[cut] for mask in work.masks]
+    own = fit(part.shape[:2], side, how)
+    for number, mask in enumerate(masks, 1):  # now, not after the first edits are drawn
+        try:
+            mask_to_model(mask, own)
+        except ValueError as error:
+            raise ValueError(f"edit {number}: {error}" if work.prompts else str(error)) from None
+    return Work(part, masks, work.prompts, own)
 
 
 def retouch(pipeline, enlarge, editing: Editing, work: Work, prompts, settings):
@@ -102,15 +130,19 @@ def retouch(pipeline, enlarge, editing: Editing, work: Work, prompts, settings):
 
     Args:
         pipeline: the `Pipeline` of a base model.
-        enlarge: (images, prompts, known) -> larger images, as `Pipeline.upsample`; or None.
+        enlarge: (images, prompts, seed, known) -> larger images, as `Pipeline.upsample`; or None.
         editing: how.
         work: from `read_work`.
         prompts: of the command line; none where a file of edits has them.
-        settings: the arguments of `Pipeline.text_to_image` by name.
+        settings: the arguments of `Pipeline.text_to_image` by name, with `Editing.settings`.
 
     Returns:
         uint8 [N, H, W, 3]: `num` pictures for each prompt, or one after each edit of a file.
+
+    Raises:
+        ValueError: a setting, or a mask that leaves the model nothing to draw.
     """
+    work = _fitted(work, pipeline.model.unet.image_size, editing.fit)
     if editing.edits is not None:
         pictures, picture = [], work.picture
         for number, (mask, prompt) in enumerate(zip(work.masks, work.prompts, strict=True)):
@@ -122,12 +154,10 @@ def retouch(pipeline, enlarge, editing: Editing, work: Work, prompts, settings):
     if editing.mask is not None:
         return _repaint(pipeline, enlarge, editing, work, prompts, settings)
     images = _repeat(to_model(work.picture, work.fit), len(prompts))
-    own = {"strength": 0.6 if editing.strength is None else editing.strength}
-    if editing.edit_from is not None:
-        own |= {"edit_from": [editing.edit_from] * len(prompts), "sampler": "ddim"}
-    drawn = pipeline.image_to_image(images, prompts, **settings | own)
+    shown = None if editing.edit_from is None else [editing.edit_from] * len(prompts)
+    drawn = pipeline.image_to_image(images, prompts, edit_from=shown, **settings)
     if enlarge:
-        drawn = enlarge(drawn, prompts, None)
+        drawn = enlarge(drawn, prompts, settings["seed"], None)
     place = enlarge_fit(work.fit, drawn.shape[1] // work.fit.side).place
     return drawn[:, *place]
 
@@ -145,15 +175,16 @@ def _repaint(pipeline, enlarge, editing, work, prompts, settings):
         **settings,
     )
     if enlarge:
-        drawn = enlarge(drawn, prompts, lambda factor: _known(picture, small, work, factor, total))
+        known = partial(_known, picture, small, work.fit, total)
+        drawn = enlarge(drawn, prompts, settings["seed"], known)
     if not editing.paste:
         return np.stack([from_model(image, work.fit) for image in drawn])
     return np.stack([paste(image, picture, mask, work.fit) for image in drawn])
 
 
-def _known(picture, small, work, factor, total):
+def _known(picture, small, fit, total, factor):
     """The pictures and masks that an upsampler keeps: the mask is the small one, enlarged."""
-    large = to_model(picture, enlarge_fit(work.fit, factor))
+    large = to_model(picture, enlarge_fit(fit, factor))
     return _repeat(large, total), _repeat(enlarge_mask(small, factor), total)
 
 
