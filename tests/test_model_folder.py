@@ -131,3 +131,18 @@ def test_nothing_half_written_is_left(tmp_path):
         raise KeyboardInterrupt
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_ships_is_small_whole_and_has_a_card():
+    sizes = {}
+    for name in model_folder.pretrained_names():
+        shipped = model_folder.PRETRAINED / name
+        kind = json.loads((shipped / "config.json").read_text())["kind"]
+        model, _, params = checkpoint.load_model(name, kind=kind)
+        assert jax.tree.map(np.shape, params) == jax.tree.map(
+            lambda leaf: leaf.shape, model_folder.param_shapes(model)
+        )
+        assert (shipped / "README.md").read_text().startswith(f"# {name}\n")
+        sizes[name] = sum(file.stat().length for file in shipped.iterdir())
+    assert {"shapes32", "shapes32-inpaint"} <= set(sizes)
+    assert max(sizes.values()) <= 6 * 2**20 and sum(sizes.values()) <= 24 * 2**20
