@@ -81,7 +81,7 @@ def test_a_folder_gets_a_file_for_each_picture(run, tmp_path):
 BAD_SAMPLE = [
     ([], 'there is no prompt; give one in quotes ("" is unconditional)'),
     (["x", "--model", "corgi"], "there is no model 'corgi'"),
-    (["x", "--modle", "y"], "Unrecognized options: --modle, y; perhaps you meant --model STR"),
+    (["x", "--modle", "y"], "Unrecognized options: --modle, y; perhaps you meant --model"),
     (["x", "--sampler", "euler"], "invalid choice 'euler' for argument '--sampler'"),
     (["x", "--steps", "0"], "respacing '0'"),
     (["x", "--steps", "many"], "not 'many'"),
