@@ -57,23 +57,44 @@ def found(image, text, same):
     """Whether each picture's caption is found (i2t), and each caption's picture (t2i).
 
     Args:
-        image, text: float32 [N, embedding], of pairs.
+        image: float32 [..., N, embedding]; each of the N is looked for among these.
+        text: float32 [N, embedding], their captions'.
         same: bool [N, N], from `same_captions`.
 
     Returns:
-        bool [N] by name: `i2t_r1` where the right one is the first among the N captions, `t2i_r5`
-        where it is among the first five pictures, and so on.
+        bool [..., N] by name: `i2t_r1` where the right one is the first among the N captions,
+        `t2i_r5` where it is among the first five pictures, and so on.
     """
-    cosines = jnp.einsum("ie,je->ij", clip.unit(image), clip.unit(text), precision="highest")
-    ways = {"i2t": ranks(cosines, same), "t2i": ranks(cosines.T, same)}
+    image, text = clip.unit(image), clip.unit(text)
+    cosines = jnp.einsum("...ie,je->...ij", image, text, precision="highest")
+    ways = {"i2t": ranks(cosines, same), "t2i": ranks(jnp.swapaxes(cosines, -1, -2), same)}
     return {f"{way}_r{most}": rank < most for way, rank in ways.items() for most in RANKS}
 
 
 def ranks(similarities, right):
-    """How many wrong candidates are before the best right one, in each row of [N, M]: int32 [N].
+    """How many wrong candidates are before the best right one: [..., N, M] to int32 [..., N].
 
-    One that is as similar is before it: a model for which all are alike finds nothing.
+    Args:
+        similarities: float32, of N to M candidates.
+        right: bool [N, M]. A wrong one that is as similar is before it: a model for which all are
+            alike finds nothing.
     """
-    best = jnp.max(jnp.where(right, similarities, -jnp.inf), axis=1, keepdims=True)
+    best = jnp.max(jnp.where(right, similarities, -jnp.inf), axis=-1, keepdims=True)
     # Not `>=`: what is not a number finds nothing either.
-    return jnp.sum(~right & ~(similarities < best), axis=1)
+    return jnp.sum(~right & ~(similarities < best), axis=-1)
+
+
+def found_by_noise(model: config.Clip, params, x_0, tokens, mask, key, *, dtype=jnp.float32):
+    """What is `found` of N pictures and captions at each of the `levels`, bool [levels, N] by name.
+
+    Args:
+        model: the CLIP.
+        params: its parameters.
+        x_0: float32 [N, H, W, 3] in [-1, 1].
+        tokens, mask: [N, context].
+        key: of the noise.
+        dtype: of the matrix products.
+    """
+    text = clip.text_embedding(model, params, tokens, mask, dtype=dtype)
+    image = embeddings_by_noise(model, params, x_0, key, dtype=dtype)
+    return found(image, text, same_captions(tokens, mask))

@@ -186,7 +186,7 @@ class Clip:
         )
         same = retrieval.same_captions(batch["tokens"], batch["mask"])
         losses = jax.vmap(lambda image: contrastive_losses(params, image, text))(by_noise)
-        found = jax.vmap(lambda image: retrieval.found(image, text, same))(by_noise)
+        found = retrieval.found(by_noise, text, same)
         return {"eval_loss": jnp.mean(losses)} | {
             f"{name}_t{level}": jnp.mean(one)
             for name, each in found.items()
