@@ -79,6 +79,7 @@ def ranks(similarities, right):
         right: bool [N, M]. A wrong one that is as similar is before it: a model for which all are
             alike finds nothing.
     """
+    right = jnp.broadcast_to(right, similarities.shape)
     best = jnp.max(jnp.where(right, similarities, -jnp.inf), axis=-1, keepdims=True)
     # Not `>=`: what is not a number finds nothing either.
     return jnp.sum(~right & ~(similarities < best), axis=-1)

@@ -21,7 +21,6 @@ from glide_jax.evaluation import results
 from glide_jax.evaluation.scores import in_words, share
 from glide_jax.model_folder import model_hash
 from glide_jax.parallel import default_dtype
-from glide_jax.released.ready import ready
 from glide_jax.retrieval import AMONG
 
 PROG = "python -m glide_jax.evaluation.retrieval"
@@ -140,7 +139,7 @@ def main(arguments):
     parsed = cli.parse(Arguments, arguments, PROG, __doc__)
     cli.check_folder("--out", parsed.folder)
     plots.import_matplotlib()  # before the work
-    loaded = load_model(ready(parsed.model), kind="clip")
+    loaded = load_model(parsed.model, kind="clip")
     parsed.folder.mkdir(parents=True, exist_ok=True)
     for split in parsed.splits:
         row = measure(loaded, parsed, split)
