@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from glide_jax import cli
-from glide_jax.config import Recipe
+from glide_jax.config import Clip, Recipe
 
 CONFIGS = Path(__file__).parent / "configs"
 USAGE = "usage: train.py configs/NAME.py [--run DIR] [--FIELD VALUE ...]; with --help it lists all"
@@ -20,7 +20,7 @@ USAGE = "usage: train.py configs/NAME.py [--run DIR] [--FIELD VALUE ...]; with -
 class Arguments:
     """A recipe's fields, and where its run lives."""
 
-    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    recipe: Annotated[Recipe, tyro.conf.arg(name=""), tyro.conf.AvoidSubcommands]
     run: str | None = None
     """The run's folder; by default runs/NAME. A run that is there goes on."""
     coordinator: str | None = None
@@ -77,7 +77,9 @@ def main(arguments):
     except Stopped as stopped:
         print(f"train.py: {stopped}", file=sys.stderr)
         sys.exit(128 + stopped.signal)
-    print(f'done: python sample.py "..." --model {run}', file=sys.stderr)
+    is_clip = isinstance(parsed.recipe.model, Clip)
+    use = "-m glide_jax.evaluation.retrieval" if is_clip else 'sample.py "..."'
+    print(f"done: python {use} --model {run}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def save_description(folder, model: config.Model, tokenizer):
     folder.mkdir(parents=True, exist_ok=True)
     described = {
         "format_version": FORMAT_VERSION,
-        "kind": _kind_of(model),
+        "kind": kind_of(model),
         "model": config.to_dict(model),
     }
     if encoding := tokenizer.to_json():
@@ -179,10 +179,11 @@ def model_hash(model: config.Model, tokenizer, params):
 @lru_cache
 def param_shapes(model: config.Model):
     """The tree of the parameters' shapes."""
-    return jax.eval_shape(partial(KINDS[_kind_of(model)].init, model), jax.random.key(0))
+    return jax.eval_shape(partial(KINDS[kind_of(model)].init, model), jax.random.key(0))
 
 
-def _kind_of(model):
+def kind_of(model: config.Model):
+    """The name in KINDS of what a model is."""
     return next(name for name, kind in KINDS.items() if isinstance(model, kind.config))
 
 

@@ -1,18 +1,19 @@
 """python -m tests.eight_devices FILE.npz: what one, two and eight simulated devices make.
 
-Pictures by 1, 2 and 8 of them, and a step of training by one and by all.
+Pictures by 1, 2 and 8 of them, and a step of each kind of training by one and by all.
 
 A program of its own, for a process has as many devices as it was started with.
 """
 
 import sys
+from dataclasses import replace
 
 import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from glide_jax import Pipeline
-from glide_jax.training.tasks import Diffusion
+from glide_jax import Pipeline, parallel
+from glide_jax.training.tasks import Clip, Diffusion
 from tests import tiny
 from tests.one_step import one_step
 
@@ -26,13 +27,18 @@ GUIDED = {"ddim": {"sampler": "ddim", "eta": 1.0}, "dpmpp": {"sampler": "dpmpp"}
 
 def train(params, tokenizer):
     """A step's loss, gradient and parameters after it, the trees as vectors, by what made them."""
-    (batch,) = tiny.batches(0, 1, tokenizer, size=16)
-    recipe, batch = tiny.made_smaller(batch)
+    (whole,) = tiny.batches(0, 1, tokenizer, size=16)
+    recipe, batch = tiny.made_smaller(whole)
+    clip, clip_params = replace(recipe, model=tiny.CLIP), tiny.random_params(3, tiny.CLIP)
     for count in (1, 8):
-        made = one_step(Diffusion(recipe), batch, params, mapped=count == 8)
-        yield f"{count}, loss", made.means["loss"]
-        yield f"{count}, gradient", ravel_pytree(made.gradient)[0]
-        yield f"{count}, params", ravel_pytree(made.state.params)[0]
+        critic = Clip(clip, axis_name=parallel.AXIS if count == 8 else None)
+        for name, made in (
+            ("", one_step(Diffusion(recipe), batch, params, mapped=count == 8)),
+            ("CLIP's ", one_step(critic, whole, clip_params, mapped=count == 8)),
+        ):
+            yield f"{count}, {name}loss", made.means["loss"]
+            yield f"{count}, {name}gradient", ravel_pytree(made.gradient)[0]
+            yield f"{count}, {name}params", ravel_pytree(made.state.params)[0]
 
 
 def main(path):

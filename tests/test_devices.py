@@ -51,8 +51,10 @@ def test_other_samplers_guided_give_the_same_pictures_on_eight_devices(drawn, na
     assert levels_apart(drawn[f"8, {name}"], expected) <= 1
 
 
+@pytest.mark.parametrize("of", ["", "CLIP's "])
 @pytest.mark.parametrize("name", ["loss", "gradient", "params"])
-def test_eight_devices_make_the_step_of_one(drawn, name):
+def test_eight_devices_make_the_step_of_one(drawn, of, name):
+    name = of + name
     assert distance(drawn[f"8, {name}"], drawn[f"1, {name}"]) < 1e-5
 
 

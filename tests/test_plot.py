@@ -34,6 +34,7 @@ def rows_of(number=10):
         }
         if step % 5 == 0:
             yield {"step": step, "eval_loss": 0.3, "caption_gap": -0.01}
+            yield {"step": step, "logit_scale": 20.0} | dict.fromkeys(plot.FOUND, 0.5)
 
 
 def axes_of(figure):

@@ -10,7 +10,7 @@ from glide_jax import model_folder
 from glide_jax.models.text2im import count_parameters
 from glide_jax.training import runs
 from glide_jax.training.optimizer import make_learning_rate, trained_parameters
-from glide_jax.training.tasks import Diffusion
+from glide_jax.training.tasks import Diffusion, task_of
 from train import CONFIGS, load_recipe
 
 # Parents that are not here: recipes that start from them are built with their own model.
@@ -25,7 +25,7 @@ def test_a_recipe_can_be_built(path, tmp_path):
     assert f"python train.py {path.relative_to(CONFIGS.parent)}" in docstring
     if recipe.init_from not in ELSEWHERE:
         recipe, _ = runs.adopt_model(recipe, tmp_path)
-    params = jax.eval_shape(Diffusion(recipe).init, jax.random.key(0))
+    params = jax.eval_shape(task_of(recipe).init, jax.random.key(0))
     assert any(jax.tree.leaves(trained_parameters(params, recipe.optim)))
     assert 0 < make_learning_rate(recipe)(recipe.steps // 2) <= recipe.optim.learning_rate
 
@@ -38,6 +38,31 @@ def test_upsamplers_have_the_sizes_that_are_said(name, least, most):
     recipe, _ = load_recipe(CONFIGS / f"{name}.py")
     assert least <= count_parameters(model_folder.param_shapes(recipe.model)) <= most
     assert recipe.model.schedule == "linear"
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("noised_clip", 158_123_265, 158_123_265),
+        ("shapes_clip", 1_600_000, 2_000_000),
+        ("shapes_clip_eval", 800_000, 1_000_000),
+    ],
+)
+def test_clips_have_the_sizes_that_are_said(name, least, most):
+    recipe, _ = load_recipe(CONFIGS / f"{name}.py")
+    assert least <= count_parameters(model_folder.param_shapes(recipe.model)) <= most
+
+
+def test_the_clip_that_guides_shapes_fits_and_the_one_that_judges_is_another():
+    base, guide, judge = (
+        load_recipe(CONFIGS / f"{name}.py")[0]
+        for name in ("shapes32", "shapes_clip", "shapes_clip_eval")
+    )
+    for name in ("image_size", "schedule", "timesteps"):
+        assert getattr(guide.model, name) == getattr(base.model, name)
+    assert judge.model.timesteps == 0 and judge.model.image_size == base.model.image_size
+    assert judge.seed != guide.seed and judge.data.seed != guide.data.seed
+    assert judge.model.image.width != guide.model.image.width
 
 
 def test_the_upsampler_of_shapes_reads_captions_as_its_base_model_does():

@@ -38,11 +38,19 @@ def _value(hint, value):
         return from_dict(hint, value)
     if types.NoneType in typing.get_args(hint):
         return None if value is None else _value(typing.get_args(hint)[0], value)
+    if typing.get_origin(hint) is types.UnionType:  # of dataclasses
+        return from_dict(_likest(typing.get_args(hint), value), value)
     if typing.get_origin(hint) is tuple:
         _check_type(list | tuple, value)
         return tuple(_value(typing.get_args(hint)[0], item) for item in value)
     _check_type(hint, value)
     return value
+
+
+def _likest(kinds, values):
+    """Of dataclasses the one that has most of the fields; the first where several do."""
+    names = {*values} if isinstance(values, dict) else set()
+    return max(kinds, key=lambda kind: len(names & {f.name for f in dataclasses.fields(kind)}))
 
 
 def _check_type(hint, value):

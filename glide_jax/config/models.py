@@ -114,6 +114,11 @@ class Diffusion:
         # Fewer would give the linear schedule a beta of 1 and more.
         at_least(self, 21, "timesteps")
 
+    @property
+    def image_size(self) -> int:
+        """Side of the pictures, in pixels."""
+        return self.unet.image_size
+
 
 @dataclass(frozen=True)
 class ClipImage:
@@ -147,11 +152,22 @@ class Clip:
     """Numbers that a picture or a caption becomes."""
     schedule: Schedule = "squaredcos_cap_v2"
     timesteps: int = 1000
-    """Of the noise that its pictures have: a model that it guides must have the same."""
+    """Of the noise that its pictures have: a model that it guides must have the same. 0 makes it an
+    ordinary CLIP, of clean pictures, which guides none but can judge."""
 
     def __post_init__(self):
         at_least(self, 1, "embedding")
-        at_least(self, 21, "timesteps")
+        require(
+            self.timesteps == 0 or self.timesteps >= 21,
+            "Clip.timesteps",
+            self.timesteps,
+            "21 or more, or 0 for clean pictures",
+        )
+
+    @property
+    def image_size(self) -> int:
+        """Side of the pictures, in pixels."""
+        return self.image.image_size
 
 
 Model = Diffusion | Clip

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from glide_jax.config.checks import UNIT, at_least, check_seed, require
-from glide_jax.config.models import Diffusion
+from glide_jax.config.models import Clip, Diffusion, Model
 
 # The fields of Data that each source makes use of, beside source, workers and seed.
 _DATA_FIELDS = {
@@ -144,7 +144,7 @@ class Recipe:
 
     name: str
     """Names the run's folder, runs/NAME, unless --run says otherwise."""
-    model: Diffusion = field(default_factory=Diffusion)
+    model: Model = field(default_factory=Diffusion)
     data: Data = field(default_factory=Data)
     optim: Optim = field(default_factory=Optim)
     timestep_sampler: Literal["uniform", "loss_second_moment"] = "uniform"
@@ -153,7 +153,8 @@ class Recipe:
     """Of the noise error by timestep: none as GLIDE; min_snr (arXiv 2303.09556), under which little
     noise counts less; debiased (arXiv 2310.08442), under which much noise counts more as well."""
     caption_dropout: float = 0.2
-    """Share of captions emptied in training, for classifier-free guidance (GLIDE §2.3)."""
+    """Share of captions emptied in training, for classifier-free guidance (GLIDE §2.3); a CLIP's
+    never are."""
     erase: Erase = field(default_factory=Erase)
     low_res: LowRes = field(default_factory=LowRes)
     batch_size: int = 64
@@ -166,7 +167,8 @@ class Recipe:
     log_every: int = 50
     checkpoint_every: int = 1000
     sample_every: int = 5000
-    """Steps between sample grids; they also measure the caption gap."""
+    """Steps between sample grids; they also measure the caption gap, and of a CLIP, which draws
+    none, how often it finds a picture's caption."""
     sample_steps: int = 25
     """Ancestral steps that a grid's pictures are drawn in."""
     keep: int = 2
@@ -197,3 +199,18 @@ class Recipe:
             at_least(self, 1, "keep_every")
         check_seed("Recipe.seed", self.seed)
         require(0 <= self.caption_dropout <= 1, "caption_dropout", self.caption_dropout, "0 to 1")
+        if isinstance(self.model, Clip):
+            _check_clip(self)
+
+
+def _check_clip(recipe):
+    """Requires a recipe of a CLIP to say nothing that its training has no use for."""
+    defaults = Recipe(recipe.name)
+    for name in ("timestep_sampler", "loss_weighting", "caption_dropout", "erase", "low_res"):
+        value, default = getattr(recipe, name), getattr(defaults, name)
+        allowed = f"{default!r}, for the training of a CLIP has no use for it"
+        require(value == default, f"Recipe.{name}", value, allowed)
+    best = "loss or eval_loss, for a CLIP has no caption gap"
+    require(recipe.keep_best != "caption_gap", "Recipe.keep_best", recipe.keep_best, best)
+    whole = "1, for a CLIP tells the captions of a whole batch apart: lower batch_size for memory"
+    require(recipe.optim.accumulate == 1, "Optim.accumulate", recipe.optim.accumulate, whole)

@@ -18,7 +18,8 @@ from glide_jax.models.layers import LayerNorm, attend, mlp, small_normal
 # Of the channels of CLIP's own training pictures, in steps of 8 bits.
 MEAN = np.float32([122.77093945, 116.74601272, 104.09373519]).reshape(1, 1, 1, 3)
 STD = np.float32([68.50053285, 66.63215831, 70.32316309]).reshape(1, 1, 1, 3)
-FIRST_LOGIT_SCALE = 1 / 0.07  # arXiv 2103.00020, section 2.5
+# arXiv 2103.00020, section 2.5: exp(logit_scale), before training and at most.
+FIRST_LOGIT_SCALE, MOST_LOGIT_SCALE = 1 / 0.07, 100.0
 
 
 class Block(nn.Module):
@@ -52,7 +53,8 @@ class ImageTower(nn.Module):
         tokens = (c.image_size // c.patch) ** 2 + 1
         # Patches, positions and timesteps begin with the same share in their sum.
         share = nn.initializers.normal(c.width**-0.5)
-        times = self.param("timestep_embedding", share, (self.clip.timesteps, c.width))
+        # An ordinary CLIP has one row, that of clean pictures.
+        times = self.param("timestep_embedding", share, (max(self.clip.timesteps, 1), c.width))
         positions = self.param("positional_embedding", share, (tokens, c.width))
         patches = nn.Conv(
             c.width,
@@ -113,7 +115,7 @@ def image_embedding(clip: config.Clip, params, x_t, t, *, dtype=jnp.float32):
 
     Args:
         x_t: float32 [B, H, W, 3]; clean pictures are in [-1, 1].
-        t: int32 [B], their original timesteps, 0 to clip.timesteps - 1.
+        t: int32 [B], their original timesteps, 0 to clip.timesteps - 1; 0 for an ordinary CLIP.
         dtype: of the matrix products.
 
     Returns:

@@ -32,7 +32,7 @@ def train(recipe: config.Recipe, run):
     loggers.check(recipe.loggers)
     recipe, parent = runs.adopt_model(recipe, run)
     programs = make_programs(recipe)
-    source = data.open_source(recipe.data, recipe.model.unet.image_size)
+    source = data.open_source(recipe.data, recipe.model.image_size)
     parallel.check_batch_size(recipe.batch_size, recipe.optim.accumulate)
     init_key, step_key = jax.random.split(jax.random.key(recipe.seed))
     tokenizer = runs.prepare(recipe, run, source, parent and parent[0])
@@ -52,7 +52,7 @@ def train(recipe: config.Recipe, run):
             int(state.step),
             recipe.steps,
             recipe.batch_size,
-            recipe.model.unet.image_size,
+            recipe.model.image_size,
             tokenizer,
             *parallel.place(),
         )

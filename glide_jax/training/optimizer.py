@@ -1,10 +1,14 @@
 """The optimizer that a recipe asks for, and which parameters it trains."""
 
+import math
+
 import jax
+import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from glide_jax.config import Optim, Recipe
+from glide_jax.config import Clip, Optim, Recipe
+from glide_jax.models.clip import MOST_LOGIT_SCALE
 from glide_jax.training.paths import matches, path_names, select
 
 EVERY_ONE = 2**31 - 1
@@ -35,11 +39,27 @@ def make_optimizer(recipe: Recipe):
     """
     optim = recipe.optim
     make = {"adamw": _adamw, "muon": _muon}[optim.optimizer]
-    clipped = optax.chain(
+    parts = [
         optax.clip_by_global_norm(optim.clip_norm),
         make(optim, make_learning_rate(recipe), lambda params: _decays(params, optim)),
+    ]
+    if isinstance(recipe.model, Clip):
+        parts.append(_keep_below("logit_scale", math.log(MOST_LOGIT_SCALE)))
+    return optax.apply_if_finite(optax.chain(*parts), max_consecutive_errors=EVERY_ONE)
+
+
+def _keep_below(path, most):
+    """Cuts the steps of the parameter at a path so that it ends at `most` or below.
+
+    Were it capped where it is used instead, its gradient beyond would be zero, for ever.
+    """
+
+    def cut(name, update, param):
+        return jnp.minimum(update, most - param) if name == path else update
+
+    return optax.stateless(
+        lambda updates, params: jax.tree.map(cut, path_names(updates), updates, params)
     )
-    return optax.apply_if_finite(clipped, max_consecutive_errors=EVERY_ONE)
 
 
 def _adamw(optim, learning_rate, decays):

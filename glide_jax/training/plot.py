@@ -28,6 +28,7 @@ FEW = 60  # points that are drawn as they are; more have a smooth curve, too
 LOG_SPREAD = 4  # the ratio of largest to smallest from which an axis is logarithmic
 SHADE = 0.22  # of white, more for each of a panel's metrics
 QUARTERS = tuple(f"loss_q{q}" for q in range(4))
+FOUND = tuple(f"i2t_r1_t{level}" for level in (0, 3, 6, 9))
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ PANELS = (
     Panel("loss by quarter of the noise", QUARTERS),
     Panel("loss on fixed examples (eval_loss)", ("eval_loss",)),
     Panel("what wrong captions cost (caption_gap)", ("caption_gap",), is_log=False),
+    Panel("captions found by noise (i2t_r1)", FOUND, is_log=False),
+    Panel("CLIP's scale of cosines (logit_scale)", ("logit_scale",)),
     Panel("gradient norm", ("grad_norm",)),
     Panel("learning rate", ("learning_rate",), is_log=False, is_noisy=False),
     Panel("images a second", ("images_per_second",), is_log=False),
@@ -164,7 +167,7 @@ def draw_curve(axes, steps, values, colour, is_noisy):
 
 
 def label_shades(axes, colour):
-    """A legend of the quarters by their shades, above the axes and beside the title."""
+    """A legend of the noise by its shades, above the axes and beside the title."""
     from matplotlib.lines import Line2D
 
     axes.legend(

@@ -10,7 +10,7 @@ import jax
 from glide_jax import config, parallel
 from glide_jax.training.optimizer import make_optimizer, trained_parameters
 from glide_jax.training.step import TrainState, init_state, make_step
-from glide_jax.training.tasks import Diffusion
+from glide_jax.training.tasks import task_of
 
 
 class Programs(NamedTuple):
@@ -19,7 +19,7 @@ class Programs(NamedTuple):
     init: Callable  # key -> fresh parameters
     begin: Callable  # parameters -> the TrainState before the first step
     step: Callable  # see `parallel.pmap_step`
-    evaluate: Callable  # see `tasks.Diffusion.evaluate`
+    evaluate: Callable  # (params, batch, key) -> numbers by name; see `tasks`
     state: TrainState  # the shapes of one
 
     def restored(self, checkpoints):
@@ -64,7 +64,7 @@ def make_programs(recipe: config.Recipe) -> Programs:
 @lru_cache(maxsize=8)
 def programs_of(recipe: config.Recipe, dtype: Any) -> Programs:
     """As `make_programs`, of a recipe that says nothing but what the programs depend on."""
-    task = Diffusion(recipe, dtype)
+    task = task_of(recipe, dtype, parallel.AXIS)
     optimizer = make_optimizer(recipe)
     init = jax.jit(task.init)
     # Of a jitted function the shapes are found by the trace that a call then uses again.

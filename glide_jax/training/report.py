@@ -4,7 +4,7 @@ import math
 
 import jax
 
-from glide_jax import config, parallel
+from glide_jax import config, parallel, retrieval
 from glide_jax.data import pipeline as data
 from glide_jax.images import enlarge, save_png
 from glide_jax.pipeline import Pipeline
@@ -20,9 +20,9 @@ EVALUATED_EXAMPLES = 128
 class Report:
     """Writes what is due after each step.
 
-    Grids are of fixed captions; `eval_loss` and `caption_gap` are on fixed examples and noise: of
-    the test split of Shapes, of examples that are trained on where data are the user's own. The
-    process that leads writes; all of them evaluate and save.
+    Grids are of fixed captions, and of diffusion models alone; what `evaluate` gives is on fixed
+    examples and noise: of the test split of Shapes, of examples that are trained on where data are
+    the user's own. The process that leads writes; all of them evaluate and save.
 
     Args:
         recipe: the training.
@@ -36,8 +36,10 @@ class Report:
     def __init__(self, recipe: config.Recipe, evaluate, tokenizer, source, run, checkpoints):
         self.recipe, self.tokenizer, self.run = recipe, tokenizer, run
         self.checkpoints = checkpoints
-        size = recipe.model.unet.image_size
-        self.batch, captions = data.fixed_batch(source, EVALUATED_EXAMPLES, size, tokenizer)
+        self.draws = not isinstance(recipe.model, config.Clip)
+        number = EVALUATED_EXAMPLES if self.draws else retrieval.AMONG
+        size = recipe.model.image_size
+        self.batch, captions = data.fixed_batch(source, number, size, tokenizer)
         self.captions = captions[:GRID_CAPTIONS]
         self.evaluate = evaluate
         self.learning_rate = make_learning_rate(recipe)
@@ -51,13 +53,13 @@ class Report:
         A run that is stopping has little time: it logs and saves.
         """
         due = lambda every: done % every == 0 or done == self.recipe.steps  # noqa: E731
-        is_saved, is_drawn = due(self.recipe.checkpoint_every), due(self.recipe.sample_every)
+        is_saved, is_judged = due(self.recipe.checkpoint_every), due(self.recipe.sample_every)
         best_by, row = self.recipe.keep_best, {}
         if is_stopping or due(self.recipe.log_every) or (is_saved and best_by == "loss"):
             row |= self._log(done, window, bar)
-        if is_drawn or (is_saved and best_by in ("eval_loss", "caption_gap")):
+        if is_judged or (is_saved and best_by in ("eval_loss", "caption_gap")):
             row |= self._evaluate(done, state)
-        if is_drawn and parallel.is_lead():
+        if is_judged and self.draws and parallel.is_lead():
             self.draw(done, self._ema_params(state))
         if is_saved or is_stopping:
             window.check()

@@ -43,28 +43,29 @@ def adopt_model(recipe: config.Recipe, run):
     """
     if recipe.init_from is None:
         return recipe, None
+    kind = model_folder.kind_of(recipe.model)
     if _has_checkpoint(run):
-        model, parent = model_folder.load_description(run)[0], None
+        model, parent = model_folder.load_description(run, kind)[0], None
     else:
-        model, *parent = checkpoint.load_model(recipe.init_from)
-    unet = model.unet
+        model, *parent = checkpoint.load_model(recipe.init_from, kind=kind)
+    own = model
     for name, now, then in _said(recipe.model, model):
         if name not in MAY_DIFFER:
             raise ValueError(
                 f"model.{name} is {now}, but {recipe.init_from}, which the training starts from, "
                 f"has {then}: leave it out"
             )
-        unet = dataclasses.replace(unet, **{name.removeprefix("unet."): now})
-    if parent and unet.inpaint and not model.unet.inpaint:
-        tokenizer, params = parent
-        parent = tokenizer, grow_for_inpainting(params, unet.patch)
-    model = dataclasses.replace(model, unet=unet)
-    return dataclasses.replace(recipe, model=model), parent
+        unet = dataclasses.replace(own.unet, **{name.removeprefix("unet."): now})
+        own = dataclasses.replace(own, unet=unet)
+        if parent and name == "unet.inpaint":
+            tokenizer, params = parent
+            parent = tokenizer, grow_for_inpainting(params, unet.patch)
+    return dataclasses.replace(recipe, model=own), parent
 
 
 def _said(wanted, model):
     """The `_differences` that a recipe asks for: what has its default was left out."""
-    defaults = dict(_flat(config.to_dict(config.Diffusion())))
+    defaults = dict(_flat(config.to_dict(type(wanted)())))
     differences = _differences(wanted, model)
     return [(name, now, then) for name, now, then in differences if now != defaults[name]]
 
@@ -92,7 +93,7 @@ def prepare(recipe: config.Recipe, run, source, tokenizer=None):
         with writing_to(run):
             _prepare(recipe, run, source, tokenizer)
     parallel.wait_for_all("the run's folder")
-    return model_folder.load_description(run)[1]
+    return model_folder.load_description(run, kind=None)[1]
 
 
 def _prepare(recipe, run, source, tokenizer):
@@ -112,6 +113,9 @@ def _prepare(recipe, run, source, tokenizer):
 
 
 def _check_same(recipe, before, run):
+    now, then = (model_folder.KINDS[model_folder.kind_of(r.model)].title for r in (recipe, before))
+    if now != then:
+        raise ValueError(f"{run} holds a run of {then}, not of {now}: choose another --run")
     for name, now, then in _differences(recipe, before):
         if any(name == fixed or name.startswith(f"{fixed}.") for fixed in FIXED):
             raise ValueError(

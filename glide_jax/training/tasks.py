@@ -6,11 +6,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from glide_jax import config, retrieval
 from glide_jax.config import Erase, LowRes, Recipe
 from glide_jax.diffusion.losses import WEIGHTINGS, hybrid_loss
 from glide_jax.diffusion.schedule import make_schedule
-from glide_jax.models import text2im
+from glide_jax.models import clip, text2im
 from glide_jax.training import timesteps
+from glide_jax.training.contrastive import contrastive_losses
 from glide_jax.training.given import given_pictures, scaled
 from glide_jax.training.step import Mean
 
@@ -94,14 +96,14 @@ class Diffusion:
 
     def draw(self, batch, key, timestep_stats=()):
         """Timestep, noise, the fate of the caption and what else is given, for each row."""
-        row_keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(batch["row"])
+        row_keys = _row_keys(batch, key)
         keys = jax.vmap(lambda row_key: jax.random.split(row_key, 3))(row_keys)
         if self.learns_timesteps:
             t, weight = timesteps.draw(keys[:, 0], timestep_stats)
         else:
-            t = jax.vmap(lambda k: jax.random.randint(k, (), 0, self.model.timesteps))(keys[:, 0])
+            t = _draw_evenly(keys[:, 0], self.model.timesteps)
             weight = jnp.ones(t.shape)
-        eps = jax.vmap(lambda k: jax.random.normal(k, batch["image"].shape[1:]))(keys[:, 1])
+        eps = _draw_noise(keys[:, 1], batch["image"])
         keep_caption = jax.vmap(jax.random.uniform)(keys[:, 2]) >= self.caption_dropout
         return Draws(t, weight, eps, keep_caption, self.given(batch["image"], row_keys))
 
@@ -129,6 +131,96 @@ def _check_used(recipe):
             raise ValueError(
                 f"Recipe.{name} is {value}, but the model is given no such picture: leave it out"
             )
+
+
+class Clip:
+    """A CLIP, which learns whose caption is whose in a batch (arXiv 2103.00020; GLIDE §2.4).
+
+    Its pictures are noised, each at a timestep of its own; an ordinary one's are clean. Batches and
+    draws are as for `Diffusion`, but no caption is ever emptied.
+
+    Args:
+        recipe: the training.
+        dtype: of the matrix products.
+        axis_name: the mapped axis that a batch is spread over, where the step is one device's
+            program: captions are told from those of all devices.
+    """
+
+    def __init__(self, recipe: Recipe, dtype=jnp.float32, axis_name=None):
+        self.model, self.dtype, self.axis_name = recipe.model, dtype, axis_name
+
+    def init(self, key):
+        """Fresh float32 parameters."""
+        return clip.init(self.model, key)
+
+    def init_stats(self):
+        """Nothing: timesteps are drawn evenly."""
+        return ()
+
+    def update_stats(self, timestep_stats, examples):
+        """Nothing still."""
+        return timestep_stats
+
+    def loss(self, params, batch, key, timestep_stats=()):
+        """The mean loss of a batch, or of a device's share of it, and what was Seen."""
+        t, eps = self.draw(batch, key)
+        x_t = retrieval.noised(self.model, scaled(batch["image"]), t, eps)
+        image = clip.image_embedding(self.model, params, x_t, t, dtype=self.dtype)
+        losses = contrastive_losses(params, image, self._text(params, batch), self.axis_name)
+        scale = jnp.exp(params["logit_scale"])
+        metrics = {"loss": Mean.of(losses), "logit_scale": Mean.of(scale[None])}
+        if self.model.timesteps:
+            metrics |= _by_quarter({"t": t, "loss": losses}, self.model.timesteps)
+        return jnp.mean(losses), Seen(metrics, {})
+
+    def evaluate(self, params, batch, key):
+        """How well given pictures and captions find each other, at each level of noise.
+
+        Returns:
+            `eval_loss`, the mean of the losses at the levels, and the shares that are found among
+            the batch: i2t_r1_t0 and so on, by the names of `retrieval.found` and the level.
+        """
+        text = self._text(params, batch)
+        by_noise = retrieval.embeddings_by_noise(
+            self.model, params, scaled(batch["image"]), key, dtype=self.dtype
+        )
+        same = retrieval.same_captions(batch["tokens"], batch["mask"])
+        losses = jax.vmap(lambda image: contrastive_losses(params, image, text))(by_noise)
+        found = retrieval.found(by_noise, text, same)
+        return {"eval_loss": jnp.mean(losses)} | {
+            f"{name}_t{level}": jnp.mean(one)
+            for name, each in found.items()
+            for level, one in enumerate(each)
+        }
+
+    def draw(self, batch, key):
+        """Timestep, int32 [B], and noise, float32 [B, H, W, 3], for each row."""
+        keys = jax.vmap(jax.random.split)(_row_keys(batch, key))
+        t = _draw_evenly(keys[:, 0], max(self.model.timesteps, 1))
+        return t, _draw_noise(keys[:, 1], batch["image"])
+
+    def _text(self, params, batch):
+        tokens, mask = batch["tokens"], batch["mask"]
+        return clip.text_embedding(self.model, params, tokens, mask, dtype=self.dtype)
+
+
+def task_of(recipe: Recipe, dtype=jnp.float32, axis_name=None):
+    """The task that trains a recipe's model; see `Clip` for the axis."""
+    if isinstance(recipe.model, config.Clip):
+        return Clip(recipe, dtype, axis_name)
+    return Diffusion(recipe, dtype)
+
+
+def _row_keys(batch, key):
+    return jax.vmap(lambda row: jax.random.fold_in(key, row))(batch["row"])
+
+
+def _draw_evenly(keys, timesteps):
+    return jax.vmap(lambda key: jax.random.randint(key, (), 0, timesteps))(keys)
+
+
+def _draw_noise(keys, image):
+    return jax.vmap(lambda key: jax.random.normal(key, image.shape[1:]))(keys)
 
 
 def _by_quarter(examples, timesteps):
