@@ -1,11 +1,11 @@
 """How good a model is: python evaluate.py --model shapes32 --data shapes [--help]
 
-python evaluate.py sweep [--help] measures what the settings of sampling do.
+python evaluate.py sweep [--help] measures what the settings of sampling do; inpainting, upsampling
+and sdedit in its place measure what becomes of given pictures.
 """
 
 import dataclasses
-import hashlib
-import json
+import importlib
 import sys
 from dataclasses import dataclass
 from itertools import product
@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from glide_jax import cli
-from glide_jax.files import read_text, write_text
+from glide_jax.evaluation import results
+
+# The commands that measure what models make of given pictures.
+EDITS = ("inpainting", "upsampling", "sdedit")
 
 
 @dataclass(frozen=True)
@@ -64,15 +67,13 @@ class Sweep(Arguments):
 
 def measure(pipeline, arguments, split):
     """One row of results.json: how many captions of a split hold under these settings."""
-    from glide_jax import model_folder
     from glide_jax.evaluation import shapes_test
     from glide_jax.evaluation.wrong import WrongPictures
 
-    seeds = {"pinned": shapes_test.PINNED_SEED, "tuning": shapes_test.TUNING_SEED}
-    tried = shapes_test.items(split, arguments.num, seeds[arguments.captions])
+    tried = shapes_test.items(split, arguments.num, shapes_test.SEEDS[arguments.captions])
     row = {
         "model": arguments.model,
-        "model_hash": model_folder.model_hash(pipeline.model, pipeline.tokenizer, pipeline.params),
+        "model_hash": results.hash_of(pipeline),
         "data": arguments.data,
         "split": split,
         "captions": arguments.captions,
@@ -80,27 +81,13 @@ def measure(pipeline, arguments, split):
         "shuffle": arguments.shuffle,
         "settings": arguments.settings() | {"dtype": str(pipeline.dtype)},
     }
-    kept = arguments.folder / "verdicts" / f"{split}-{key_of(row)}.jsonl"
+    kept = arguments.folder / "verdicts" / f"{split}-{results.key_of(row)}.jsonl"
     wrong = WrongPictures()
     verdicts = shapes_test.try_model(
         pipeline, tried, arguments.settings(), kept, arguments.shuffle, wrong.add
     )
     wrong.save(arguments.folder / f"wrong-{split}.png", row)
-    return row | shapes_test.summary(tried, verdicts) | {"versions": shapes_test.versions()}
-
-
-def key_of(row):
-    """What tells one row from another: all that its verdicts depend on."""
-    inputs = ("model_hash", "data", "split", "captions", "num", "shuffle", "settings")
-    text = json.dumps({name: row[name] for name in inputs}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def add_row(path, row):
-    """Puts a row into results.json, in the place of one that measured the same."""
-    rows = json.loads(read_text(path))["rows"] if path.exists() else []
-    rows = [old for old in rows if key_of(old) != key_of(row)] + [row]
-    write_text(path, json.dumps({"rows": rows}, indent=1) + "\n")
+    return row | shapes_test.summary(tried, verdicts) | {"versions": results.versions()}
 
 
 def table(rows):
@@ -126,23 +113,31 @@ def table(rows):
         yield "| " + " | ".join(cells) + " |"
 
 
-def main(arguments):
-    """Parses, builds, runs."""
-    is_sweep = arguments[:1] == ["sweep"]
-    kind, prog = (Sweep, "evaluate.py sweep") if is_sweep else (Arguments, "evaluate.py")
-    parsed = cli.parse(kind, arguments[is_sweep:], prog, kind.__doc__)
-    cli.check_folder("--out", parsed.folder)
-
+def load(name, dtype):
+    """The Pipeline of a model; a published one is fetched."""
     # After parsing: --help need not wait for JAX.
     from glide_jax import Pipeline
     from glide_jax.released.ready import ready
 
-    pipeline = Pipeline.load(ready(parsed.model), parsed.dtype)
+    return Pipeline.load(ready(name), dtype)
+
+
+def main(arguments):
+    """Parses, builds, runs."""
+    if arguments and arguments[0] in EDITS:
+        command = importlib.import_module(f"glide_jax.evaluation.edits.{arguments[0]}")
+        command.main(arguments[1:], load)
+        return
+    is_sweep = arguments[:1] == ["sweep"]
+    kind, prog = (Sweep, "evaluate.py sweep") if is_sweep else (Arguments, "evaluate.py")
+    parsed = cli.parse(kind, arguments[is_sweep:], prog, kind.__doc__)
+    cli.check_folder("--out", parsed.folder)
+    pipeline = load(parsed.model, parsed.dtype)
     rows = []
     for cell in parsed.cells() if is_sweep else [parsed]:
         for split in cell.splits:
             rows.append(measure(pipeline, cell, split))
-            add_row(parsed.folder / "results.json", rows[-1])
+            results.add_row(parsed.folder / "results.json", rows[-1])
     print("\n".join(table(rows)))
     print(f"{parsed.folder}/results.json: {len(rows)} new rows", file=sys.stderr)
 

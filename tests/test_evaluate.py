@@ -11,7 +11,7 @@ import evaluate
 from glide_jax import Pipeline, model_folder
 from glide_jax.data import shapes
 from glide_jax.data.scenes import render
-from glide_jax.evaluation import shapes_test
+from glide_jax.evaluation import results, shapes_test
 from glide_jax.images import read_settings
 from tests import tiny
 
@@ -83,7 +83,7 @@ def test_failures_are_counted_by_tier_and_kind(tried, tmp_path):
 def test_what_was_broken_off_goes_on(tried, tmp_path):
     class Tired(Painter):
         def text_to_image(self, prompts, *, seed):
-            if len(self.asked) >= shapes_test.CHUNK:
+            if len(self.asked) >= results.CHUNK:
                 raise KeyboardInterrupt
             return super().text_to_image(prompts, seed=seed)
 
@@ -92,7 +92,7 @@ def test_what_was_broken_off_goes_on(tried, tmp_path):
         shapes_test.try_model(Tired(tried, 3, "test"), tried, {}, kept)
     rested = Painter(tried, 3, "test")
     verdicts = shapes_test.try_model(rested, tried, {}, kept)
-    assert len(verdicts) == len(tried) and len(rested.asked) == len(tried) - shapes_test.CHUNK
+    assert len(verdicts) == len(tried) and len(rested.asked) == len(tried) - results.CHUNK
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,10 @@ def rows():
 def stale(rows, hashes):
     """What was measured with a model that is not the one of its name any more."""
     return [
-        f"{file}: {row['model']} {row['model_hash']}, now {hashes[row['model']]}"
+        f"{file}: {row[role]} {row[f'{role}_hash']}, now {hashes[row[role]]}"
         for file, row in rows
-        if row["model_hash"] != hashes[row["model"]]
+        for role in ("model", "base_model")
+        if role in row and row[f"{role}_hash"] != hashes[row[role]]
     ]
 
 
@@ -43,3 +44,9 @@ def test_a_changed_model_is_told():
     assert stale([("x.json", old)], {"shapes32": "1" * 16}) == [
         f"x.json: shapes32 {'0' * 16}, now {'1' * 16}"
     ]
+
+
+def test_so_is_a_changed_model_whose_pictures_were_enlarged():
+    row = {"model": "up", "model_hash": "1", "base_model": "base", "base_model_hash": "2"}
+    assert stale([("x.json", row)], {"up": "1", "base": "2"}) == []
+    assert stale([("x.json", row)], {"up": "1", "base": "3"}) == ["x.json: base 2, now 3"]

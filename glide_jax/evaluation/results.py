@@ -1,17 +1,26 @@
-"""Figures that are kept: the rows of results.json."""
+"""Figures that are kept: verdicts as they are made, and the rows of results.json."""
 
 import hashlib
 import json
+import platform
 
-from glide_jax.evaluation.shapes_test import versions as versions
+from etils import epath
+from tqdm import tqdm
+
+import glide_jax
 from glide_jax.files import read_text, write_text
 
+CHUNK = 64  # items whose verdicts are kept at a time
+
 # What a row's figures depend on; each measure has those that it needs.
-INPUTS = ("measure", "model_hash", "data", "split", "num", "among", "settings")
+INPUTS = (
+    *("measure", "model_hash", "base_model_hash", "data", "split", "captions", "num"),
+    *("shuffle", "among", "settings"),
+)
 
 
 def key_of(row):
-    """What tells one row from another: all that its figures depend on."""
+    """What tells one row from another: all that its verdicts depend on."""
     text = json.dumps({name: row[name] for name in INPUTS if name in row}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -21,3 +30,47 @@ def add_row(path, row):
     rows = json.loads(read_text(path))["rows"] if path.exists() else []
     rows = [old for old in rows if key_of(old) != key_of(row)] + [row]
     write_text(path, json.dumps({"rows": rows}, indent=1) + "\n")
+
+
+def hash_of(pipeline):
+    """What the model of a Pipeline is, in 16 digits."""
+    from glide_jax.model_folder import model_hash  # --help need not wait for JAX
+
+    return model_hash(pipeline.model, pipeline.tokenizer, pipeline.params)
+
+
+def versions() -> dict:
+    """What a figure was made with."""
+    import jax
+
+    return {
+        "glide_jax": glide_jax.__version__,
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "devices": f"{jax.device_count()} {jax.devices()[0].device_kind}",
+    }
+
+
+def in_chunks(items, judge, kind, kept):
+    """A verdict on each item, some at a time.
+
+    Args:
+        items: a list.
+        judge: of some of them a list of verdicts.
+        kind: the NamedTuple of a verdict.
+        kept: a path. The verdicts are kept there, and a run that was broken off goes on from them.
+
+    Returns:
+        The verdicts, in the items' order.
+    """
+    kept = epath.Path(kept)
+    lines = read_text(kept).splitlines() if kept.exists() else []
+    verdicts = [kind(*json.loads(line)) for line in lines]
+    with tqdm(total=len(items), initial=len(verdicts), desc=kept.stem, unit="picture") as bar:
+        while len(verdicts) < len(items):
+            new = judge(items[len(verdicts) : len(verdicts) + CHUNK])
+            verdicts += new
+            bar.update(len(new))
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_text(kept, "".join(json.dumps(verdict) + "\n" for verdict in verdicts))
+    return verdicts

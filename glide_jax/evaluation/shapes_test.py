@@ -1,29 +1,22 @@
 """A model before the referee: pictures for pinned captions of Shapes, and how many of them hold."""
 
-import json
-import platform
 import time
 from collections import Counter
 from typing import NamedTuple
 
-import jax
 import numpy as np
-from etils import epath
-from tqdm import tqdm
 
-import glide_jax
 from glide_jax.data import shapes
 from glide_jax.evaluation.caption_accuracy import KINDS, Claims, failures
+from glide_jax.evaluation.results import in_chunks
 from glide_jax.evaluation.scores import share
-from glide_jax.files import read_text, write_text
-from glide_jax.pipeline import Pipeline
 
 # Of the captions that decide; no training, and no choice of a setting, has seen them.
 PINNED_SEED = 20211220
 # Of those that settings are tuned on.
 TUNING_SEED = 20211219
+SEEDS = {"pinned": PINNED_SEED, "tuning": TUNING_SEED}
 NUMBER = 1024
-CHUNK = 64  # captions whose verdicts are kept at a time
 
 
 class Item(NamedTuple):
@@ -57,12 +50,12 @@ class Verdict(NamedTuple):
 
 
 def try_model(
-    pipeline: Pipeline, tried: list[Item], settings: dict, kept, shuffle=False, on_pictures=None
+    pipeline, tried: list[Item], settings: dict, kept, shuffle=False, on_pictures=None
 ) -> list[Verdict]:
     """A picture for each item, and the referee's verdict on it.
 
     Args:
-        pipeline: of the model.
+        pipeline: the model's `Pipeline`.
         tried: the captions.
         settings: of `Pipeline.text_to_image`, but for num and seed: each item has a seed.
         kept: a path. The verdicts are kept there, and a run that was broken off goes on from them.
@@ -72,38 +65,23 @@ def try_model(
     Returns:
         A Verdict for each item, in their order.
     """
-    kept = epath.Path(kept)
     captions = [item.caption for item in tried]
     drawn_from = captions[1:] + captions[:1] if shuffle else captions
-    verdicts = _load(kept)
-    bar = tqdm(total=len(tried), initial=len(verdicts), desc=kept.stem, unit="picture")
-    with bar:
-        while len(verdicts) < len(tried):
-            rows = slice(len(verdicts), len(verdicts) + CHUNK)
-            since = time.perf_counter()
-            seeds = [item.seed for item in tried[rows]]
-            pictures = pipeline.text_to_image(drawn_from[rows], seed=seeds, **settings)
-            seconds = (time.perf_counter() - since) / len(pictures)
-            new = [
-                Verdict(failures(picture, item.claims), seconds)
-                for picture, item in zip(pictures, tried[rows], strict=True)
-            ]
-            if on_pictures:
-                on_pictures(tried[rows], pictures, new)
-            verdicts += new
-            bar.update(len(new))
-            _save(kept, verdicts)
-    return verdicts
 
+    def draw_and_judge(pairs):
+        chunk, prompts = (list(each) for each in zip(*pairs, strict=True))
+        since = time.perf_counter()
+        pictures = pipeline.text_to_image(prompts, seed=[item.seed for item in chunk], **settings)
+        seconds = (time.perf_counter() - since) / len(pictures)
+        verdicts = [
+            Verdict(failures(picture, item.claims), seconds)
+            for picture, item in zip(pictures, chunk, strict=True)
+        ]
+        if on_pictures:
+            on_pictures(chunk, pictures, verdicts)
+        return verdicts
 
-def _load(path):
-    lines = read_text(path).splitlines() if path.exists() else []
-    return [Verdict(tuple(kinds), seconds) for kinds, seconds in map(json.loads, lines)]
-
-
-def _save(path, verdicts):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, "".join(json.dumps(verdict) + "\n" for verdict in verdicts))
+    return in_chunks(list(zip(tried, drawn_from, strict=True)), draw_and_judge, Verdict, kept)
 
 
 def summary(tried: list[Item], verdicts: list[Verdict]) -> dict:
@@ -123,14 +101,4 @@ def summary(tried: list[Item], verdicts: list[Verdict]) -> dict:
         },
         "failures": {kind: kinds[kind] for kind in KINDS},
         "seconds_per_image": round(float(np.median([v.seconds for v in verdicts])), 4),
-    }
-
-
-def versions() -> dict:
-    """What a figure was made with."""
-    return {
-        "glide_jax": glide_jax.__version__,
-        "jax": jax.__version__,
-        "python": platform.python_version(),
-        "devices": f"{jax.device_count()} {jax.devices()[0].device_kind}",
     }

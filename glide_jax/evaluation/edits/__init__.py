@@ -1,0 +1,1 @@
+"""What becomes of given pictures of Shapes: inpainted, enlarged, noised and drawn again."""
