@@ -79,7 +79,7 @@ def test_a_recipe_that_inpaints_fits_its_parent(name, tmp_path, monkeypatch):
     recipe, _ = load_recipe(CONFIGS / f"{child}.py")
     shapes = model_folder.param_shapes(parent)
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
-    monkeypatch.setattr(runs.checkpoint, "load_model", lambda _: (parent, None, params))
+    monkeypatch.setattr(runs.checkpoint, "load_model", lambda _, kind: (parent, None, params))
     recipe, (_, grown) = runs.adopt_model(recipe, tmp_path)
     assert recipe.model.unet == dataclasses.replace(parent.unet, inpaint=True)
     wanted = jax.eval_shape(Diffusion(recipe).init, jax.random.key(0))
