@@ -103,11 +103,7 @@ BAD_TRAIN = [
     (["configs/tinny.py"], "there is no recipe 'configs/tinny.py'; did you mean configs/tiny.py?"),
     (
         ["README.md"],
-<<<<<<< HEAD
         "'README.md'; configs has cfg_finetune.py, finetune.py, finetune_published.py,",
-=======
-        "'README.md'; configs has cfg_finetune.py, finetune.py, finetune_published.py, folder.py",
->>>>>>> clip-training
     ),
     (["sample.py"], "has no attribute 'get_config'"),
     ([CONFIG, "--seed", "99999999999999999999"], "Recipe.seed is 99999999999999999999"),
