@@ -1,0 +1,55 @@
+"""Programs of trainings: shared where they are the same, and only there."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from glide_jax.config import Data, Recipe
+from glide_jax.training.programs import make_programs
+from tests import tiny
+
+# What a training's programs do not depend on, each with another value than the recipe's.
+ELSEWHERE = {
+    "name": "other",
+    "data": Data(seed=5),
+    "batch_size": 16,
+    "seed": 3,
+    "log_every": 7,
+    "checkpoint_every": 7,
+    "sample_every": 7,
+    "sample_steps": 7,
+    "keep": 7,
+    "keep_every": 7,
+    "keep_best": "loss",
+    "loggers": ("tensorboard",),
+    "init_from": "shapes32",
+}
+INPAINT = replace(tiny.MODEL, unet=replace(tiny.MODEL.unet, inpaint=True, low_res_size=16))
+RECIPE = replace(tiny.RECIPE, model=INPAINT)
+OTHER = {
+    "model": replace(INPAINT, schedule="linear"),
+    "optim": replace(RECIPE.optim, learning_rate=5e-4),
+    "timestep_sampler": "loss_second_moment",
+    "loss_weighting": "min_snr",
+    "caption_dropout": 0.3,
+    "steps": 41,
+    "dtype": "bfloat16",
+    "erase": replace(RECIPE.erase, boxes=1.0, half_planes=0.0, strokes=0.0, whole=0.0),
+    "low_res": replace(RECIPE.low_res, blur=1.0),
+}
+
+
+def test_every_field_is_of_one_kind():
+    names = [field.name for field in fields(Recipe)]
+    assert sorted([*ELSEWHERE, *OTHER]) == sorted(names)
+
+
+def test_what_programs_do_not_depend_on_does_not_make_others():
+    changed = replace(RECIPE, **ELSEWHERE, optim=replace(RECIPE.optim, skip_nonfinite=3))
+    assert make_programs(changed) is make_programs(RECIPE)
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_what_they_depend_on_does(name):
+    changed = replace(RECIPE, **{name: OTHER[name]})
+    assert make_programs(changed) is not make_programs(RECIPE)
