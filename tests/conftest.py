@@ -3,18 +3,14 @@
 import os
 import pathlib
 
+from tests import xla
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 # The workers share what they compile, with each other and with the next run.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = " ".join(
-    (
-        "--xla_force_host_platform_device_count=2",
-        "--xla_backend_optimization_level=0",  # halves the time to compile
-        os.environ.get("XLA_FLAGS", ""),  # comes last, and so decides
-    )
-)
+os.environ["XLA_FLAGS"] = f"{xla.flags(devices=2)} {os.environ.get('XLA_FLAGS', '')}"
 
 import jax
 import pytest

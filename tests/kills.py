@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-from tests import pictures
+from tests import pictures, xla
 
 ROOT = pathlib.Path(__file__).parents[1]
 # The tiny recipe made tinier, so that starting takes most of the time.
@@ -47,13 +47,11 @@ def start(run, *options, data=None, devices=2, **settings):
 def environment(devices):
     """So many devices, quick to compile for, and that once."""
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
-    count = f"--xla_force_host_platform_device_count={devices}"
-    flags = f"{count} --xla_backend_optimization_level=0"
     return os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": cache,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-        "XLA_FLAGS": flags,
+        "XLA_FLAGS": xla.flags(devices),
     }
 
 

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from glide_jax import Pipeline, sampling
-from tests import tiny
+from tests import tiny, xla
 from tests.eight_devices import COUNTS, GUIDED
 from tests.one_step import distance
 
 ROOT = pathlib.Path(__file__).parents[1]
-FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +22,8 @@ def drawn(tmp_path_factory):
     """What tests/eight_devices.py draws, by its names."""
     path = tmp_path_factory.mktemp("drawn") / "images.npz"
     command = [sys.executable, "-m", "tests.eight_devices", str(path)]
-    subprocess.run(command, cwd=ROOT, env=os.environ | {"XLA_FLAGS": FLAGS}, check=True)
+    environment = os.environ | {"XLA_FLAGS": xla.flags(devices=8)}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
     return dict(np.load(path))
 
 

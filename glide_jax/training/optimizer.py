@@ -9,9 +9,13 @@ import optax.contrib
 
 from glide_jax.config import Clip, Optim, Recipe
 from glide_jax.models.clip import MOST_LOGIT_SCALE
+from glide_jax.training.packing import SMALL
 from glide_jax.training.paths import matches, path_names, select
 
 EVERY_ONE = 2**31 - 1
+
+# The labels of small parameters that are joined, of those that decay and those that do not.
+DECAYED, PLAIN = "joined/decayed", "joined/plain"
 
 
 def make_learning_rate(recipe: Recipe):
@@ -109,11 +113,26 @@ def nonfinite_steps(state):
 
 def _decays(params, optim):
     """Which parameters decay: matrices and kernels, but those that the recipe excepts."""
-    return jax.tree.map(
-        lambda name, leaf: leaf.ndim > 1 and not matches(name, optim.no_weight_decay),
-        path_names(params),
-        params,
-    )
+
+    def decays(name, leaf):
+        return name == DECAYED or (leaf.ndim > 1 and not matches(name, optim.no_weight_decay))
+
+    return jax.tree.map(decays, path_names(params), params)
+
+
+def joined(params, optim: Optim):
+    """The labels by which a step joins small parameters, see `packing`: of all that AdamW moves.
+
+    Scalars stay apart, for `make_optimizer` knows one by its name, and so do Muon's matrices.
+    """
+
+    def label(name, leaf, decays):
+        moved_by_muon = optim.optimizer == "muon" and _is_kernel(name)
+        if leaf.ndim == 0 or leaf.size > SMALL or moved_by_muon:
+            return ""
+        return DECAYED if decays else PLAIN
+
+    return jax.tree.map(label, path_names(params), params, _decays(params, optim))
 
 
 def trained_parameters(params, optim: Optim):

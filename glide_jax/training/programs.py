@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from glide_jax import config, parallel
-from glide_jax.training.optimizer import make_optimizer, trained_parameters
+from glide_jax.training.optimizer import joined, make_optimizer, trained_parameters
 from glide_jax.training.step import TrainState, init_state, make_step
 from glide_jax.training.tasks import task_of
 
@@ -70,16 +70,18 @@ def programs_of(recipe: config.Recipe, dtype: Any) -> Programs:
     # Of a jitted function the shapes are found by the trace that a call then uses again.
     shapes = jax.eval_shape(init, jax.random.key(0))
     trained = trained_parameters(shapes, recipe.optim)
+    labels = joined(shapes, recipe.optim)
 
     @jax.jit
     def begin(params):
         stats = task.init_stats()
-        return init_state(params, optimizer, recipe.optim.ema_decays, trained, stats)
+        return init_state(params, optimizer, recipe.optim.ema_decays, trained, stats, labels)
 
     step = make_step(
         task,
         optimizer,
         trained=trained,
+        labels=labels,
         accumulate=recipe.optim.accumulate,
         axis_name=parallel.AXIS,
     )

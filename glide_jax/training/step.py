@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from glide_jax.training.packing import pack, unpack
 from glide_jax.training.paths import combine, partition
 
 
@@ -33,7 +34,7 @@ class Mean(NamedTuple):
         return cls(jnp.sum(jnp.where(where, values, 0)), jnp.sum(where, dtype=jnp.float32))
 
 
-def init_state(params, optimizer, ema_decays, trained=None, timestep_stats=()):
+def init_state(params, optimizer, ema_decays, trained=None, timestep_stats=(), labels=None):
     """The state before the first step.
 
     Args:
@@ -42,9 +43,10 @@ def init_state(params, optimizer, ema_decays, trained=None, timestep_stats=()):
         ema_decays: names of the moving averages, as numbers.
         trained: the tree of booleans that says which parameters are; by default all.
         timestep_stats: the task's.
+        labels: of the parameters that the optimizer sees joined, see `packing`; by default none.
     """
     ema_params = {str(decay): jax.tree.map(jnp.copy, params) for decay in ema_decays}
-    opt_state = optimizer.init(partition(params, _or_all(trained, params))[0])
+    opt_state = optimizer.init(_moving(params, _or_all(trained, params), labels))
     return TrainState(jnp.zeros((), jnp.int32), params, ema_params, opt_state, timestep_stats)
 
 
@@ -52,12 +54,24 @@ def _or_all(trained, params):
     return jax.tree.map(lambda _: True, params) if trained is None else trained
 
 
+def _moving(params, trained, labels):
+    """The parameters that are trained, packed."""
+    moving, _ = partition(params, trained)
+    return pack(moving, labels and partition(labels, trained)[0])
+
+
+def _moved(moving, params, trained, labels):
+    """The parameters with others in place of those that `_moving` takes."""
+    like, frozen = partition(params, trained)
+    return combine(unpack(moving, labels and partition(labels, trained)[0], like), frozen)
+
+
 def ema_decay_at(step, ema_decay):
     """The decay after `step` steps, warmed up so that the first weights are soon forgotten."""
     return jnp.minimum(ema_decay, (1 + step) / (10 + step))
 
 
-def make_step(task, optimizer, *, trained=None, accumulate=1, axis_name=None):
+def make_step(task, optimizer, *, trained=None, labels=None, accumulate=1, axis_name=None):
     """One step of training, `(state, batch, key) -> (state, metrics)`.
 
     Args:
@@ -65,6 +79,7 @@ def make_step(task, optimizer, *, trained=None, accumulate=1, axis_name=None):
             `update_stats(timestep_stats, seen)`; see `tasks`.
         optimizer: an optax transformation.
         trained: the tree of booleans that says which parameters are; by default all.
+        labels: as `init_state` had them.
         accumulate: equal parts that the batch is taken in, one after the other.
         axis_name: the mapped axis to average gradients and metrics over, where the step is one
             device's program; with None its arrays are global.
@@ -84,18 +99,20 @@ def make_step(task, optimizer, *, trained=None, accumulate=1, axis_name=None):
 
         grads, seen = accumulated_gradients(loss, moving, batch, accumulate)
         metrics, examples = seen
+        grads = _moving(grads, is_trained, labels)
         if axis_name is not None:
             grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
             examples = jax.lax.all_gather(examples, axis_name, tiled=True)
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(metrics["loss"].total) & jnp.isfinite(norm)
         grads = jax.tree.map(lambda leaf: jnp.where(finite, leaf, jnp.nan), grads)
+        moving = _moving(state.params, is_trained, labels)
         updates, opt_state = optimizer.update(grads, state.opt_state, moving)
         moving = optax.apply_updates(moving, updates)
         new = TrainState(
             state.step + 1,
-            combine(moving, frozen),
-            _averages(state, moving, is_trained),
+            _moved(moving, state.params, is_trained, labels),
+            _averages(state, moving, is_trained, labels),
             opt_state,
             task.update_stats(state.timestep_stats, examples),
         )
@@ -133,13 +150,13 @@ def accumulated_gradients(loss, params, batch, parts):
     return grads, (metrics, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), examples))
 
 
-def _averages(state, moving, is_trained):
+def _averages(state, moving, is_trained, labels):
     """The moving averages, each a step further; what is frozen stays to the last bit."""
 
     def average(decay, ema_params):
         decay = ema_decay_at(state.step, float(decay))
-        old, frozen = partition(ema_params, is_trained)
+        old = _moving(ema_params, is_trained, labels)
         new = jax.tree.map(lambda ema, leaf: decay * ema + (1 - decay) * leaf, old, moving)
-        return combine(new, frozen)
+        return _moved(new, ema_params, is_trained, labels)
 
     return {decay: average(decay, tree) for decay, tree in state.ema_params.items()}
