@@ -14,13 +14,14 @@ from typing import Literal
 
 from glide_jax import cli
 from glide_jax.evaluation import results
+from glide_jax.guiding import CLIP, Guided
 
 # The commands that measure what models make of given pictures.
 EDITS = ("inpainting", "upsampling", "sdedit")
 
 
 @dataclass(frozen=True)
-class Arguments(cli.Sampling):
+class Arguments(Guided):
     """Draws pictures for captions that no training saw, and judges them by their captions."""
 
     data: Literal["shapes"] = "shapes"
@@ -37,6 +38,11 @@ class Arguments(cli.Sampling):
     """The folder of results.json and wrong-SPLIT.png; by default evaluations/MODEL."""
 
     def __post_init__(self):
+        super().__post_init__()
+        self.check_measure()
+
+    def check_measure(self):
+        """Raises a ValueError where there is nothing to measure."""
         if self.num < 3:
             raise ValueError(f"--num is {self.num}; it must be 3 or more, a caption of each tier")
         if not self.splits:
@@ -50,27 +56,41 @@ class Arguments(cli.Sampling):
 
 @dataclass(frozen=True)
 class Sweep(Arguments):
-    """Caption accuracy over guidance scales, samplers and steps: each with each."""
+    """Caption accuracy over ways of guiding, their scales, samplers and steps: each with each."""
 
     splits: tuple[Literal["test", "compositional"], ...] = ("test",)
     num: int = 256
     captions: Literal["pinned", "tuning"] = "tuning"
+    guides: tuple[Literal["cfg", "clip", "both"], ...] = ("cfg",)
+    """With both, --scales are the CLIP's."""
     scales: tuple[float, ...] = (0, 1, 2, 3, 5, 8, 10)
+    clip_models: tuple[str, ...] = (CLIP,)
     samplers: tuple[Literal["ancestral", "ddim", "dpmpp"], ...] = ("ancestral",)
     steps_each: tuple[str, ...] = ("100",)
 
+    rerank_froms: tuple[int, ...] = (1,)
+    """Pictures a caption, of which --rerank-model chooses one."""
+
+    def __post_init__(self):
+        self.check_measure()  # how it is guided, each cell says
+
     def cells(self):
-        """The settings of each cell of the sweep."""
-        for sampler, steps, scale in product(self.samplers, self.steps_each, self.scales):
-            yield dataclasses.replace(self, sampler=sampler, steps=steps, guidance_scale=scale)
+        """The arguments of each cell of the sweep."""
+        from glide_jax.evaluation.guided import ways
+
+        shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(Arguments)}
+        led = list(ways(self.guides, self.scales, self.clip_models, self.rerank_froms))
+        for sampler, steps, way in product(self.samplers, self.steps_each, led):
+            yield Arguments(**shared | {"sampler": sampler, "steps": steps} | way)
 
 
 def measure(pipeline, arguments, split):
     """One row of results.json: how many captions of a split hold under these settings."""
-    from glide_jax.evaluation import shapes_test
+    from glide_jax.evaluation import guided, shapes_test
     from glide_jax.evaluation.wrong import WrongPictures
 
     tried = shapes_test.items(split, arguments.num, shapes_test.SEEDS[arguments.captions])
+    draw, settings = guided.drawer(pipeline, arguments)
     row = {
         "model": arguments.model,
         "model_hash": results.hash_of(pipeline),
@@ -79,22 +99,21 @@ def measure(pipeline, arguments, split):
         "captions": arguments.captions,
         "num": arguments.num,
         "shuffle": arguments.shuffle,
-        "settings": arguments.settings() | {"dtype": str(pipeline.dtype)},
+        "settings": settings | {"dtype": str(pipeline.dtype)},
     }
     kept = arguments.folder / "verdicts" / f"{split}-{results.key_of(row)}.jsonl"
     wrong = WrongPictures()
-    verdicts = shapes_test.try_model(
-        pipeline, tried, arguments.settings(), kept, arguments.shuffle, wrong.add
-    )
+    verdicts = shapes_test.try_model(draw, tried, kept, arguments.shuffle, wrong.add)
     wrong.save(arguments.folder / f"wrong-{split}.png", row)
     return row | shapes_test.summary(tried, verdicts) | {"versions": results.versions()}
 
 
 def table(rows):
     """The rows as a table to read."""
+    from glide_jax.evaluation import guided
     from glide_jax.evaluation.scores import in_words
 
-    yield "| split | scale | sampler | steps | holds | tier 1, 2, 3 | fails by | s/image |"
+    yield "| split | guidance | sampler | steps | holds | tier 1, 2, 3 | fails by | s/image |"
     yield "|---|---|---|---|---|---|---|---|"
     for row in rows:
         settings = row["settings"]
@@ -102,7 +121,7 @@ def table(rows):
         kinds = ", ".join(f"{kind} {number}" for kind, number in row["failures"].items() if number)
         cells = (
             row["split"] + (", shuffled" if row["shuffle"] else ""),
-            f"{settings['guidance_scale']:g}",
+            guided.in_words(settings),
             settings["sampler"],
             settings["steps"],
             in_words(row["caption_accuracy"]),
@@ -132,9 +151,10 @@ def main(arguments):
     kind, prog = (Sweep, "evaluate.py sweep") if is_sweep else (Arguments, "evaluate.py")
     parsed = cli.parse(kind, arguments[is_sweep:], prog, kind.__doc__)
     cli.check_folder("--out", parsed.folder)
+    cells = list(parsed.cells()) if is_sweep else [parsed]
     pipeline = load(parsed.model, parsed.dtype)
     rows = []
-    for cell in parsed.cells() if is_sweep else [parsed]:
+    for cell in cells:
         for split in cell.splits:
             rows.append(measure(pipeline, cell, split))
             results.add_row(parsed.folder / "results.json", rows[-1])

@@ -10,7 +10,10 @@ import tyro
 
 from glide_jax import cli
 from glide_jax.files import read_text
+from glide_jax.guiding import Guided
+from glide_jax.reranking import Ranking, draw_or_rerank
 from glide_jax.retouching import Editing, read_work, retouch
+from glide_jax.saving import check_output, save
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Upsampling:
 
 
 @dataclass(frozen=True)
-class Arguments(cli.Sampling):
+class Arguments(Guided):
     """What to draw, with which model, and how."""
 
     prompts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
@@ -39,12 +42,8 @@ class Arguments(cli.Sampling):
     prompts_file: Annotated[Path | None, tyro.conf.arg(name="prompts")] = None
     """A file with one caption a line."""
     num: int = 1
-    """Pictures a caption; the i-th is drawn from seed + i."""
+    """Pictures a caption; the i-th is drawn from seed + i, but where --rerank-from chooses."""
     seed: int = 0
-    clip_model: str | None = None
-    """A noised CLIP that leads to the captions too: a published one's name or a model folder."""
-    clip_scale: float = 3.0
-    """How far the CLIP leads; 0 is not at all."""
     upsampler: str | None = None
     """A model that enlarges the pictures: a name, a model folder or a training run."""
     upsampling: Upsampling = field(default_factory=Upsampling)
@@ -53,11 +52,7 @@ class Arguments(cli.Sampling):
     """A .png file for a grid, or a folder for one file a picture."""
 
     def __post_init__(self):
-        scale = self.clip_scale
-        if self.clip_model is None and scale != Arguments.clip_scale:
-            raise ValueError(f"--clip-scale is {scale}, but there is no --clip-model to guide")
-        if self.editing.image is not None and self.clip_model is not None:
-            raise ValueError("--clip-model does not guide edits of an --image: leave it out")
+        super().__post_init__()
         if self.editing.edits is not None and self.num != 1:
             raise ValueError(f"--num is {self.num}; --edits makes one picture after each edit")
         if self.editing.edit_from is not None and self.sampler == "dpmpp":
@@ -88,40 +83,6 @@ def read_prompts(arguments):
     return prompts
 
 
-def is_folder(out):
-    """Whether the pictures go into a folder, a file each."""
-    return out.is_dir() or not out.suffix
-
-
-def check_output(out):
-    """Fails before the work, not after it, where the pictures could not be written."""
-    if not is_folder(out) and out.suffix.lower() != ".png":
-        raise ValueError(f"--out is {str(out)!r}; it must be a .png file or a folder")
-    cli.check_folder("--out", out if is_folder(out) else out.parent)
-
-
-def save(images, prompts, arguments, settings):
-    """Writes a grid with a row for each prompt, or a file for each picture; returns what to say."""
-    from glide_jax.images import enlarge, make_grid, save_png
-
-    out, editing = arguments.out, arguments.editing
-    if not is_folder(out):
-        columns = arguments.num if len(prompts) > 1 and editing.edits is None else None
-        # A single edited picture is what it was before, not an exhibit: no frame, its own size.
-        alone = editing.image is not None and len(images) == 1
-        shown = images[0] if alone else enlarge(make_grid(images, columns), 512)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        save_png(out, shown, settings | {"prompts": prompts})
-        return f"{out}: {len(images)} pictures"
-    out.mkdir(parents=True, exist_ok=True)
-    for i, image in enumerate(images):
-        row, nth = divmod(i, arguments.num)
-        made_by = prompts[row : row + 1] if editing.edits is None else prompts[: row + 1]
-        own = settings | {"prompts": made_by, "seed": arguments.seed + nth, "num": 1}
-        save_png(out / f"{row:04d}-{arguments.seed + nth}.png", image, own)
-    return f"{out}/: {len(images)} pictures"
-
-
 def load_upsampler(arguments, pipeline):
     """The Pipeline that enlarges what another one draws, or None."""
     from glide_jax import Pipeline
@@ -139,19 +100,19 @@ def load_upsampler(arguments, pipeline):
 
 
 def enlarger(upsampler, arguments):
-    """(images, prompts, seed, known) -> larger images, by an upsampler or None of it.
+    """(images, prompts, seeds, known) -> larger images, by an upsampler or None of it.
 
-    `known` gives for a factor the large pictures and masks that an inpainting one keeps, or is
-    None.
+    There are a prompt and a seed for each image. `known` gives for a factor the large pictures and
+    masks that an inpainting one keeps, or is None.
     """
     if upsampler is None:
         return None
     how, unet = dataclasses.asdict(arguments.upsampling), upsampler.model.unet
 
-    def enlarge(images, prompts, seed, known):
+    def enlarge(images, prompts, seeds, known):
         sees = known is not None and unet.inpaint
         kept = known(unet.image_size // unet.low_res_size) if sees else None
-        own = {"known": kept, "seed": seed, "progress": True}
+        own = {"known": kept, "seed": seeds, "progress": True}
         return upsampler.upsample(images, prompts, **own, **how)
 
     return enlarge
@@ -170,24 +131,25 @@ def main(arguments):
     from glide_jax.released.ready import ready
 
     pipeline = Pipeline.load(ready(parsed.own_model), parsed.dtype)
-    clip = parsed.clip_model and NoisedClip.load(ready(parsed.clip_model), parsed.dtype)
+    clip, ranker = parsed.judges(lambda name: NoisedClip.load(ready(name), parsed.dtype))
+    ranking = ranker and Ranking(ranker, parsed.rerank_from)
     enlarge = enlarger(load_upsampler(parsed, pipeline), parsed)
     settings = {"num": parsed.num, "seed": parsed.seed} | parsed.settings() | editing.settings()
+    led = {"clip": clip, "clip_guidance_scale": parsed.clip_scale}
+    how = settings | led | {"progress": True}
     if work is None:
-        led = {"clip": clip, "clip_guidance_scale": parsed.clip_scale}
-        images = pipeline.text_to_image(prompts, progress=True, **settings, **led)
-        images = enlarge(images, prompts, parsed.seed, None) if enlarge else images
+        drawn = draw_or_rerank(pipeline.text_to_image, prompts, how, ranking)
+        drawn = drawn.enlarged(enlarge, prompts)
     else:
-        images = retouch(pipeline, enlarge, editing, work, prompts, settings | {"progress": True})
+        drawn = retouch(pipeline, enlarge, editing, work, prompts, how, ranking)
         prompts = prompts or work.prompts
-    print(save(images, prompts, parsed, record(parsed, pipeline, settings)), file=sys.stderr)
+    print(save(drawn, prompts, parsed, record(parsed, pipeline, settings)), file=sys.stderr)
 
 
 def record(arguments, pipeline, settings):
     """What a picture's metadata say of how it was made."""
     settings = settings | {"model": arguments.own_model, "dtype": str(pipeline.dtype)}
-    if arguments.clip_model:
-        settings |= {"clip": arguments.clip_model, "clip_guidance_scale": arguments.clip_scale}
+    settings |= arguments.told()
     if arguments.upsampler:
         how = dataclasses.asdict(arguments.upsampling)
         settings |= {"upsampler": arguments.upsampler, "upsampling": how}

@@ -2,7 +2,7 @@
 
 import importlib
 
-_HOMES = {"Pipeline": "pipeline", "NoisedClip": "noised_clip"}
+_HOMES = {"Pipeline": "pipeline", "NoisedClip": "noised_clip", "rerank": "reranking"}
 __version__ = "0.1.0"
 
 

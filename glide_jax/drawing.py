@@ -71,6 +71,8 @@ def draw(
     if clip:
         clip.check_fits(network)
     settings.check()
+    if clip is None:
+        settings = settings._replace(clip_guidance_scale=0.0)
     trajectory = settings.trajectory(network.model)
     work = len(trajectory.t)
     if given.start_captions is not None:

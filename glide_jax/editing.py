@@ -19,6 +19,8 @@ def inpaint(
     guidance_interval=None,
     dynamic_threshold=None,
     negative_prompt="",
+    clip=None,
+    clip_guidance_scale=3.0,
     sampler="ancestral",
     steps=100,
     eta=0.0,
@@ -41,6 +43,7 @@ def inpaint(
             otherwise), or "repaint", which also goes back and repeats steps.
         jump_length: of "repaint", the steps that it goes back.
         resamplings: of "repaint", how often each piece is gone through.
+        clip: as there; it is shown the whole picture, and leads the part that is drawn anew.
 
     The others are as in `Pipeline.text_to_image`; the defaults are the published ones.
 
@@ -64,6 +67,7 @@ def inpaint(
     known = _repeated(num, as_input(images), as_mask(masks))
     settings = Settings(
         *(guidance_scale, guidance_interval, dynamic_threshold, sampler, steps, eta),
+        clip_guidance_scale=clip_guidance_scale,
         inpaint_method=method,
         jump_length=jump_length,
         resamplings=resamplings,
@@ -71,7 +75,7 @@ def inpaint(
     order = Order(num, seed, batch_size, progress, "inpainting")
     given = Given(inpaint_inputs(*known) if sees else {}, known)
     own = pipeline.network, pipeline.tokenizer, prompts, settings, order
-    return draw(*own, negative_prompt=negative_prompt, given=given)
+    return draw(*own, negative_prompt=negative_prompt, given=given, clip=clip)
 
 
 def image_to_image(
@@ -86,6 +90,8 @@ def image_to_image(
     guidance_interval=None,
     dynamic_threshold=None,
     negative_prompt="",
+    clip=None,
+    clip_guidance_scale=3.0,
     sampler=None,
     steps=100,
     eta=0.0,
@@ -103,6 +109,7 @@ def image_to_image(
             itself) to 1 (nearly nothing of it).
         edit_from: N strings, what each picture shows now. It is then not noised but inverted under
             them, without guidance, which keeps more of it.
+        clip: as there; it has no part in an inversion's way up.
         sampler: "ancestral" by default; an inversion takes "ddim" alone, with eta 0.
 
     The others are as in `Pipeline.text_to_image`.
@@ -131,13 +138,14 @@ def image_to_image(
     (start,) = _repeated(num, as_input(images))
     settings = Settings(
         *(guidance_scale, guidance_interval, dynamic_threshold, sampler, steps, eta),
+        clip_guidance_scale=clip_guidance_scale,
         strength=strength,
     )
     order = Order(num, seed, batch_size, progress, "editing")
     inputs = nothing_kept(model, len(start))
     own = pipeline.network, pipeline.tokenizer, prompts, settings, order
     given = Given(inputs, start=start, start_captions=captions)
-    return draw(*own, negative_prompt=negative_prompt, given=given)
+    return draw(*own, negative_prompt=negative_prompt, given=given, clip=clip)
 
 
 def edit(
@@ -148,6 +156,8 @@ def edit(
     method=None,
     guidance_scale=5.0,
     negative_prompt="",
+    clip=None,
+    clip_guidance_scale=3.0,
     sampler="ancestral",
     steps=100,
     seed=0,
@@ -176,6 +186,8 @@ def edit(
             method=method,
             guidance_scale=guidance_scale,
             negative_prompt=negative_prompt,
+            clip=clip,
+            clip_guidance_scale=clip_guidance_scale,
             sampler=sampler,
             steps=steps,
             seed=seed + number,

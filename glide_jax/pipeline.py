@@ -72,7 +72,8 @@ class Pipeline:
             dynamic_threshold: the fraction of a picture's values, above 0 and up to 1, that
                 predictions are scaled by, rather than clipped (Imagen, arXiv 2205.11487, §2.3).
             negative_prompt: what guidance leads away from; "" is GLIDE's.
-            clip: a `NoisedClip`, which leads to the captions too, at every step (GLIDE §2.4).
+            clip: a `NoisedClip`, which leads to the captions too, at every step (GLIDE §2.4). At a
+                guidance_scale of 1 it leads alone, and no second branch is computed.
             clip_guidance_scale: how far it leads, 0 is not at all.
             sampler: "ancestral" (as GLIDE's base model was published), "ddim" or "dpmpp"
                 (DPM-Solver++ 2M, steps even in log-SNR).
@@ -92,7 +93,7 @@ class Pipeline:
             raise ValueError("the model is an upsampler: it enlarges pictures (Pipeline.upsample)")
         settings = Settings(
             *(guidance_scale, guidance_interval, dynamic_threshold, sampler, steps, eta),
-            clip_guidance_scale=clip_guidance_scale if clip else 0.0,
+            clip_guidance_scale=clip_guidance_scale,
         )
         inputs = editing.nothing_kept(self.model, len(prompts) * num)
         own = (

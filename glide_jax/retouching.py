@@ -19,6 +19,7 @@ from glide_jax.fitting import (
     to_model,
 )
 from glide_jax.given import read_mask, read_picture
+from glide_jax.reranking import Drawn, draw_or_rerank
 
 
 @dataclass(frozen=True)
@@ -125,61 +126,68 @@ def _fitted(work, side, how):
     return Work(part, masks, work.prompts, own)
 
 
-def retouch(pipeline, enlarge, editing: Editing, work: Work, prompts, settings):
+def retouch(pipeline, enlarge, editing: Editing, work: Work, prompts, settings, ranking=None):
     """The edited pictures.
 
     Args:
         pipeline: the `Pipeline` of a base model.
-        enlarge: (images, prompts, seed, known) -> larger images, as `Pipeline.upsample`; or None.
+        enlarge: (images, prompts, seeds, known) -> larger images, as `Pipeline.upsample`, with a
+            prompt and a seed for each; or None.
         editing: how.
         work: from `read_work`.
         prompts: of the command line; none where a file of edits has them.
         settings: the arguments of `Pipeline.text_to_image` by name, with `Editing.settings`.
+        ranking: the `Ranking` by which pictures are kept, those of each edit before the next; or
+            None.
 
     Returns:
-        uint8 [N, H, W, 3]: `num` pictures for each prompt, or one after each edit of a file.
+        The `Drawn`: `num` pictures for each prompt, or one after each edit of a file.
 
     Raises:
         ValueError: a setting, or a mask that leaves the model nothing to draw.
     """
     work = _fitted(work, pipeline.model.unet.image_size, editing.fit)
     if editing.edits is not None:
-        pictures, picture = [], work.picture
+        steps, picture = [], work.picture
         for number, (mask, prompt) in enumerate(zip(work.masks, work.prompts, strict=True)):
             own = settings | {"seed": settings["seed"] + number, "num": 1}
             step = work._replace(picture=picture, masks=[mask])
-            (picture,) = _repaint(pipeline, enlarge, editing, step, [prompt], own)
-            pictures.append(picture)
-        return np.stack(pictures)
+            steps.append(_repaint(pipeline, enlarge, editing, step, [prompt], own, ranking))
+            (picture,) = steps[-1].images
+        images, seeds, scores = zip(*steps, strict=True)
+        scores = None if ranking is None else np.concatenate(scores)
+        return Drawn(np.concatenate(images), np.concatenate(seeds), scores)
     if editing.mask is not None:
-        return _repaint(pipeline, enlarge, editing, work, prompts, settings)
+        return _repaint(pipeline, enlarge, editing, work, prompts, settings, ranking)
     images = _repeat(to_model(work.picture, work.fit), len(prompts))
     shown = None if editing.edit_from is None else [editing.edit_from] * len(prompts)
-    drawn = pipeline.image_to_image(images, prompts, edit_from=shown, **settings)
-    if enlarge:
-        drawn = enlarge(drawn, prompts, settings["seed"], None)
-    place = enlarge_fit(work.fit, drawn.shape[1] // work.fit.side).place
-    return drawn[:, *place]
+    draw = partial(pipeline.image_to_image, images, edit_from=shown)
+    drawn = draw_or_rerank(draw, prompts, settings, ranking).enlarged(enlarge, prompts)
+    place = enlarge_fit(work.fit, drawn.images.shape[1] // work.fit.side).place
+    return drawn._replace(images=drawn.images[:, *place])
 
 
-def _repaint(pipeline, enlarge, editing, work, prompts, settings):
+def _repaint(pipeline, enlarge, editing, work, prompts, settings, ranking):
     """What a mask does not keep, drawn anew, at the picture's own size."""
     (mask,), picture = work.masks, work.picture
     small = mask_to_model(mask, work.fit)
     count, total = len(prompts), len(prompts) * settings["num"]
-    drawn = pipeline.inpaint(
-        *(_repeat(to_model(picture, work.fit), count), _repeat(small, count), prompts),
+    masks = _repeat(small, count)
+    draw = partial(
+        pipeline.inpaint,
+        *(_repeat(to_model(picture, work.fit), count), masks),
         method=editing.inpaint_method,
         jump_length=editing.jump_length,
         resamplings=editing.resamplings,
-        **settings,
     )
-    if enlarge:
-        known = partial(_known, picture, small, work.fit, total)
-        drawn = enlarge(drawn, prompts, settings["seed"], known)
-    if not editing.paste:
-        return np.stack([from_model(image, work.fit) for image in drawn])
-    return np.stack([paste(image, picture, mask, work.fit) for image in drawn])
+    drawn = draw_or_rerank(draw, prompts, settings, ranking, masks)
+    known = partial(_known, picture, small, work.fit, total)
+    drawn = drawn.enlarged(enlarge, prompts, known)
+    if editing.paste:
+        finished = [paste(image, picture, mask, work.fit) for image in drawn.images]
+    else:
+        finished = [from_model(image, work.fit) for image in drawn.images]
+    return drawn._replace(images=np.stack(finished))
 
 
 def _known(picture, small, fit, total, factor):

@@ -5,13 +5,14 @@ from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from glide_jax import config
 from glide_jax.diffusion import samplers, steppers
 from glide_jax.diffusion.guidance import by_similarity, classifier_free
-from glide_jax.diffusion.inpainting import keep_known, replace_known
+from glide_jax.diffusion.inpainting import keep_known, lead_unknown, replace_known
 from glide_jax.diffusion.schedule import make_schedule
 from glide_jax.diffusion.thresholding import dynamic_threshold
 from glide_jax.diffusion.trajectory import steps_between
@@ -165,6 +166,8 @@ def _run(carry, rows, whole, *, model, dtype, sampler, guided, mesh, judge, meth
 
         similarity = partial(_similarity, judge, clip_params, text)
         score_fn = judge and by_similarity(similarity, traced.clip_scale)
+        if judge and known is not None:
+            score_fn = lead_unknown(score_fn, known[1])
         hooks = _hooks(model, traced, method, known)._replace(score_fn=score_fn)
         stepper = _stepper(sampler, traced.eta)
         return samplers.run_segment(bound, carry, keys, piece, stepper, hooks)[0]
@@ -186,6 +189,8 @@ def _hooks(model, traced, method, known):
 def _similarity(judge, params, text, x, t):
     """How well noised pictures fit their captions' embeddings, [B]."""
     model, dtype = judge
+    if model.timesteps == 0:  # an ordinary CLIP takes all pictures for clean ones
+        t = jnp.zeros_like(t)
     return clip.similarity(params, clip.image_embedding(model, params, x, t, dtype=dtype), text)
 
 

@@ -149,19 +149,30 @@ def test_a_step_is_one_call_of_each_network_in_one_scan(
     pipeline, clip_params, tokenizer, monkeypatch
 ):
     half = NoisedClip(tiny.CLIP, clip_params, tokenizer, dtype="bfloat16")
-    for module, name in ((text2im, "denoise"), (clip, "image_embedding")):
+    for module, name in (
+        (text2im, "denoise"),
+        (clip, "image_embedding"),
+        (clip, "text_embedding"),
+    ):
         jitted = jax.jit(getattr(module, name), static_argnums=0, static_argnames="dtype")
         monkeypatch.setattr(module, name, jitted)
     programs, original = [], sampling._run.__wrapped__
+    encoded, encode = [], sampling._encode
 
     def traced(*arguments, guided, **static):
         run = partial(original, guided=guided, **static)
         programs.append(jax.make_jaxpr(run)(*arguments).jaxpr)
         return arguments[0]
 
+    def counted(*arguments, **static):
+        encoded.append(static["encode"])
+        return encode(*arguments, **static)
+
     monkeypatch.setattr(sampling, "_run", traced)
+    monkeypatch.setattr(sampling, "_encode", counted)
     pipeline.text_to_image(PROMPTS, clip=half, **SETTINGS)
     (program,) = programs
+    assert encoded.count(clip.text_embedding) == 1 and calls(program, "text_embedding") == 0
     scans = [eqn for eqn in equations(program) if eqn.primitive.name == "scan"]
     assert [scan.params["length"] for scan in scans] == [6]
     # The CLIP is gone through forwards and, for its gradient, backwards.
@@ -193,6 +204,24 @@ def test_what_cannot_guide_is_named(pipeline, critic, clip_params, tokenizer):
         pipeline.text_to_image(PROMPTS, clip=elsewhere)
     with pytest.raises(ValueError, match="clip_guidance_scale is nan; it must be a finite number"):
         pipeline.text_to_image(PROMPTS, clip=critic, clip_guidance_scale=np.nan)
+
+
+def test_an_ordinary_clip_fits_a_model_of_any_noise(pipeline, tokenizer):
+    model = replace(tiny.CLIP, timesteps=0, schedule="linear")
+    NoisedClip(model, tiny.random_params(0, model), tokenizer).check_fits(pipeline.network)
+
+
+def test_scores_are_the_cosines_of_clean_pictures(critic, clip_params, tokenizer):
+    images = np.random.default_rng(0).integers(0, 256, (3, tiny.SIDE, tiny.SIDE, 3), np.uint8)
+    prompts = [PROMPTS[0], PROMPTS[1], "a blue star"]
+    expected = similarity(clip_params, images, tokenizer.encode(prompts)) / 100
+    np.testing.assert_allclose(critic.scores(images, prompts), expected, atol=1e-5)
+    # Other sizes are brought to the CLIP's, and of several a prompt those of one are side by side.
+    large = images[[0, 1, 1, 0]].repeat(2, axis=1).repeat(2, axis=2)
+    captions = tokenizer.encode([PROMPTS[i] for i in (0, 0, 1, 1)])
+    expected = similarity(clip_params, images[[0, 1, 1, 0]], captions) / 100
+    np.testing.assert_allclose(critic.scores(large, PROMPTS), expected, atol=1e-5)
+    assert np.ptp(expected) > 0.01
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +267,7 @@ def test_a_caption_is_followed_by_one_command(folders, pipeline, critic, tmp_pat
         ),
         (["--clip-model", "shapes32"], "shapes32 holds a diffusion model"),
         (["--clip-model", "corgi"], "there is no model 'corgi'"),
-        (["--clip-scale", "5"], "--clip-scale is 5.0, but there is no --clip"),
+        (["--clip-scale", "5"], "--clip-scale is 5.0, but no CLIP guides: say --guide clip or"),
     ],
 )
 def test_the_wrong_kind_of_model_is_refused_in_a_sentence(folders, options, message):

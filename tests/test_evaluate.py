@@ -1,6 +1,7 @@
 """A model before the referee, and evaluate.py: rows that can be trusted, gone on with, and read."""
 
 import json
+from functools import partial
 
 import jax
 import numpy as np
@@ -17,13 +18,13 @@ from tests import tiny
 
 
 class Painter:
-    """Stands in for a Pipeline: draws each caption's own scene, or nothing."""
+    """Stands in for what draws: gives each caption's own scene, or nothing."""
 
     def __init__(self, tried, seed, split):
         self.scenes = {i.caption: shapes.describe(i.seed, seed, split)[0] for i in tried}
         self.asked = []
 
-    def text_to_image(self, prompts, *, seed, blank=()):
+    def draw(self, prompts, *, seed, blank=()):
         self.asked += list(zip(prompts, seed, strict=True))
         scenes = [self.scenes[p]._replace(**blank_if(p in blank)) for p in prompts]
         return np.stack([render(scene, 32) for scene in scenes])
@@ -58,19 +59,20 @@ def tried():
 
 def test_a_perfect_painter_is_always_right_and_a_shuffled_one_hardly_ever(tried, tmp_path):
     painter = Painter(tried, 3, "test")
-    verdicts = shapes_test.try_model(painter, tried, {}, tmp_path / "right.jsonl")
+    verdicts = shapes_test.try_model(painter.draw, tried, tmp_path / "right.jsonl")
     summary = shapes_test.summary(tried, verdicts)
     assert summary["caption_accuracy"]["value"] == 1 and not any(summary["failures"].values())
     assert painter.asked == [(item.caption, item.seed) for item in tried]
-    verdicts = shapes_test.try_model(painter, tried, {}, tmp_path / "other.jsonl", shuffle=True)
+    verdicts = shapes_test.try_model(painter.draw, tried, tmp_path / "other.jsonl", shuffle=True)
     assert shapes_test.summary(tried, verdicts)["caption_accuracy"]["value"] < 0.05
 
 
 def test_failures_are_counted_by_tier_and_kind(tried, tmp_path):
     blank = {item.caption for item in tried if item.tier == 2}
     painter = Painter(tried, 3, "test")
-    settings = {"blank": blank}
-    verdicts = shapes_test.try_model(painter, tried, settings, tmp_path / "kept.jsonl")
+    verdicts = shapes_test.try_model(
+        partial(painter.draw, blank=blank), tried, tmp_path / "kept.jsonl"
+    )
     summary = shapes_test.summary(tried, verdicts)
     assert {tier: each["value"] for tier, each in summary["by_tier"].items()} == {
         "1": 1.0,
@@ -82,16 +84,16 @@ def test_failures_are_counted_by_tier_and_kind(tried, tmp_path):
 
 def test_what_was_broken_off_goes_on(tried, tmp_path):
     class Tired(Painter):
-        def text_to_image(self, prompts, *, seed):
+        def draw(self, prompts, *, seed):
             if len(self.asked) >= results.CHUNK:
                 raise KeyboardInterrupt
-            return super().text_to_image(prompts, seed=seed)
+            return super().draw(prompts, seed=seed)
 
     kept = tmp_path / "verdicts" / "kept.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        shapes_test.try_model(Tired(tried, 3, "test"), tried, {}, kept)
+        shapes_test.try_model(Tired(tried, 3, "test").draw, tried, kept)
     rested = Painter(tried, 3, "test")
-    verdicts = shapes_test.try_model(rested, tried, {}, kept)
+    verdicts = shapes_test.try_model(rested.draw, tried, kept)
     assert len(verdicts) == len(tried) and len(rested.asked) == len(tried) - results.CHUNK
 
 

@@ -10,7 +10,7 @@ LEVELS = (
     ("config", "files", "cli"),
     ("text", "tensors"),
     ("models", "diffusion", "data", "parallel", "images", "fitting", "plots"),
-    ("model_folder", "given", "settings", "retrieval"),
+    ("model_folder", "given", "settings", "retrieval", "guiding", "reranking", "saving"),
     ("checkpoint", "sampling", "edits"),
     ("retouching",),
     ("drawing",),

@@ -29,6 +29,11 @@ def keep_known(image: jax.Array, mask: jax.Array, x0_fn: Callable | None = None)
     return known
 
 
+def lead_unknown(score_fn: Callable, mask: jax.Array) -> Callable:
+    """A `score_fn` that leads only what is to be drawn: what is known stays as it is."""
+    return lambda x_t, t: (1 - mask) * score_fn(x_t, t)
+
+
 def replace_known(image: jax.Array, mask: jax.Array, schedule: Schedule) -> Callable:
     """An `after_step` that puts the known pixels, noised afresh as far as the step has come, back.
 

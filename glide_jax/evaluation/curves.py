@@ -1,8 +1,9 @@
 """What settings do, drawn: python -m glide_jax.evaluation.curves RESULTS.json [--out FILE.png]
 
 RESULTS.json is what `evaluate.py sweep` wrote. On the left caption accuracy against the guidance
-scale, a curve for each sampler and number of steps; on the right against the seconds a picture
-takes, a curve for each sampler at one scale. Bars are 95 % intervals.
+scale (the CLIP's, where one guides), a curve for each sampler and number of steps; on the right
+against the seconds a picture takes, a curve for each sampler at one scale. CLIPs have curves of
+their own, and so has each number to rerank from, on the left. Bars are 95 % intervals.
 """
 
 import json
@@ -49,7 +50,7 @@ def read_rows(path):
 
 def point(row, along):
     """(x, accuracy, the interval's ends) of a row, in per cent; x is its "scale" or "seconds"."""
-    x = row["settings"]["guidance_scale"] if along == "scale" else row["seconds_per_image"]
+    x = scale_of(row) if along == "scale" else row["seconds_per_image"]
     accuracy = row["caption_accuracy"]
     return x, 100 * accuracy["value"], *(100 * end for end in accuracy["interval"])
 
@@ -59,8 +60,14 @@ def curves(rows, along):
 
     def name(row):
         own = row["settings"]
-        first = f"{own['sampler']}, "
-        return first + (f"{own['steps']} steps" if along == "scale" else f"scale {scale_of(row)}")
+        parts = [own["sampler"]]
+        parts.append(f"{own['steps']} steps" if along == "scale" else f"scale {scale_of(row):g}")
+        if "clip" in own:
+            parts.append(epath.Path(own["clip"]).name)
+            parts += [f"and cfg {own['guidance_scale']:g}"] * (own["guidance_scale"] != 1)
+        if "rerank_from" in own and along == "scale":
+            parts.append(f"best of {own['rerank_from']}")
+        return ", ".join(parts)
 
     named = groupby(sorted(rows, key=name), key=name)
     found = {name: sorted(point(row, along) for row in own) for name, own in named}
@@ -68,8 +75,9 @@ def curves(rows, along):
 
 
 def scale_of(row):
-    """The guidance scale, as people write it."""
-    return f"{row['settings']['guidance_scale']:g}"
+    """The scale of the CLIP that guides, or else of classifier-free guidance."""
+    settings = row["settings"]
+    return settings.get("clip_guidance_scale", settings["guidance_scale"])
 
 
 def draw(rows):

@@ -49,15 +49,12 @@ class Verdict(NamedTuple):
     seconds: float
 
 
-def try_model(
-    pipeline, tried: list[Item], settings: dict, kept, shuffle=False, on_pictures=None
-) -> list[Verdict]:
+def try_model(draw, tried: list[Item], kept, shuffle=False, on_pictures=None) -> list[Verdict]:
     """A picture for each item, and the referee's verdict on it.
 
     Args:
-        pipeline: the model's `Pipeline`.
+        draw: (prompts, seed=seeds) -> uint8 [N, H, W, 3], a picture for each prompt and its seed.
         tried: the captions.
-        settings: of `Pipeline.text_to_image`, but for num and seed: each item has a seed.
         kept: a path. The verdicts are kept there, and a run that was broken off goes on from them.
         shuffle: draws each picture from the caption after its own.
         on_pictures: called with (items, pictures uint8, verdicts) of each chunk that is drawn now.
@@ -71,7 +68,7 @@ def try_model(
     def draw_and_judge(pairs):
         chunk, prompts = (list(each) for each in zip(*pairs, strict=True))
         since = time.perf_counter()
-        pictures = pipeline.text_to_image(prompts, seed=[item.seed for item in chunk], **settings)
+        pictures = draw(prompts, seed=[item.seed for item in chunk])
         seconds = (time.perf_counter() - since) / len(pictures)
         verdicts = [
             Verdict(failures(picture, item.claims), seconds)
