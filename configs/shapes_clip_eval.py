@@ -1,4 +1,4 @@
-"""An ordinary CLIP of Shapes, of clean pictures: it judges what others have drawn, and guides none.
+"""An ordinary CLIP of Shapes, of clean pictures: it judges what others have drawn.
 
     XLA_FLAGS=--xla_force_host_platform_device_count=2 python train.py configs/shapes_clip_eval.py
 

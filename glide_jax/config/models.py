@@ -153,7 +153,7 @@ class Clip:
     schedule: Schedule = "squaredcos_cap_v2"
     timesteps: int = 1000
     """Of the noise that its pictures have: a model that it guides must have the same. 0 makes it an
-    ordinary CLIP, of clean pictures, which guides none but can judge."""
+    ordinary CLIP, of clean pictures, which judges, and guides as if noised pictures were clean."""
 
     def __post_init__(self):
         at_least(self, 1, "embedding")
