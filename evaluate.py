@@ -8,6 +8,7 @@ import dataclasses
 import importlib
 import sys
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Literal
@@ -90,7 +91,7 @@ def measure(pipeline, arguments, split):
     from glide_jax.evaluation.wrong import WrongPictures
 
     tried = shapes_test.items(split, arguments.num, shapes_test.SEEDS[arguments.captions])
-    draw, settings = guided.drawer(pipeline, arguments)
+    draw, settings = guided.drawer(pipeline, arguments, load_clip)
     row = {
         "model": arguments.model,
         "model_hash": results.hash_of(pipeline),
@@ -139,6 +140,15 @@ def load(name, dtype):
     from glide_jax.released.ready import ready
 
     return Pipeline.load(ready(name), dtype)
+
+
+@cache
+def load_clip(name, dtype):
+    """The NoisedClip of a name, loaded once for all cells; a published one is fetched."""
+    from glide_jax import NoisedClip
+    from glide_jax.released.ready import ready
+
+    return NoisedClip.load(ready(name), dtype)
 
 
 def main(arguments):

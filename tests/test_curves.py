@@ -41,6 +41,21 @@ def test_every_row_is_a_point_of_its_curve():
     assert [p[:2] for p in found["ddim, scale 3"]] == [(0.2, 50), (0.4, 60)]
 
 
+def test_clips_and_reranking_have_curves_of_their_own():
+    rows = []
+    for scale in (1.0, 2.0):
+        plain, led, both = (row("ddim", "10", s, 0.5, 1.0) for s in (scale, 1.0, 3.0))
+        for each in (led, both):
+            each["settings"] |= {"clip": "runs/mine", "clip_guidance_scale": scale}
+        best = row("ddim", "10", scale, 0.5, 1.0)
+        best["settings"]["rerank_from"] = 4
+        rows += [plain, led, both, best]
+    found = curves.curves(rows, "scale")
+    mine = "ddim, 10 steps, mine"
+    assert set(found) == {"ddim, 10 steps", mine, f"{mine}, and cfg 3", "ddim, 10 steps, best of 4"}
+    assert all([x for x, *_ in points] == [1.0, 2.0] for points in found.values())
+
+
 def test_the_picture_has_the_intervals(results):
     left, right = curves.draw(ROWS).axes
     (bars,) = left.containers

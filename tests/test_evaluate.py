@@ -1,6 +1,7 @@
 """A model before the referee, and evaluate.py: rows that can be trusted, gone on with, and read."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -9,10 +10,10 @@ import pytest
 from PIL import Image
 
 import evaluate
-from glide_jax import Pipeline, model_folder
+from glide_jax import NoisedClip, Pipeline, model_folder, sampling
 from glide_jax.data import shapes
 from glide_jax.data.scenes import render
-from glide_jax.evaluation import results, shapes_test
+from glide_jax.evaluation import guided, results, shapes_test
 from glide_jax.images import read_settings
 from tests import tiny
 
@@ -141,6 +142,55 @@ def test_a_sweep_measures_each_cell(tiny_folder, tmp_path):
     assert {row["captions"] for row in rows} == {"tuning"}
 
 
+def test_a_sweep_measures_ways_of_guiding(tiny_folder, tokenizer, tmp_path, monkeypatch, capsys):
+    runs = []
+
+    def run(carry, *_, guided, judge, **static):
+        runs.append((guided, judge is not None))
+        return carry
+
+    monkeypatch.setattr(sampling, "_run", run)
+    model, clip, out = replace(tiny.CLIP, timesteps=0), tmp_path / "clip", tmp_path / "out"
+    model_folder.save_model(clip, model, tokenizer, tiny.random_params(0, model))
+    evaluate.main(
+        [
+            *("sweep", "--model", str(tiny_folder), "--num", "3", "--out", str(out)),
+            *("--guides", "cfg", "clip", "both", "--scales", "2", "--steps-each", "4"),
+            *("--clip-models", str(clip), "--rerank-froms", "1", "2"),
+            *("--rerank-model", str(clip), "--batch-size", "6"),
+        ]
+    )
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    named = ("guidance_scale", "clip_guidance_scale", "rerank_from")
+    cells = [tuple(row["settings"].get(name) for name in named) for row in rows]
+    ways = [(2, None), (1, 2), (3, 2)]
+    assert cells == [(*way, number) for number in (None, 2) for way in ways]
+    assert runs == [(True, False), (False, True), (True, True)] * 2
+    own = guided.hash_of(NoisedClip.load(clip))
+    assert rows[1]["settings"]["clip_hash"] == rows[3]["settings"]["rerank_hash"] == own
+    assert not {"clip", "rerank_from", "rerank_model"} & set(rows[0]["settings"])
+    assert all(row["seconds_per_image"] > 0 for row in rows)
+    assert "| test | 3, CLIP 2 (clip), best of 2 | ancestral | 4 |" in capsys.readouterr().out
+
+
+def test_what_is_reranked_is_drawn_from_each_items_own_seeds(tiny_folder):
+    asked = []
+
+    class Pipeline:
+        def text_to_image(self, prompts, *, num, seed, batch_size, **settings):
+            asked.append((num, seed))
+            return np.zeros((len(prompts) * num, 2, 2, 3), np.uint8)
+
+    class Judge:
+        def scores(self, images, prompts):
+            return np.zeros(len(images), np.float32)
+
+    draw = partial(Pipeline().text_to_image, steps=2)
+    arguments = evaluate.Arguments(rerank_from=4, batch_size=4)
+    images = guided._best(draw, Judge(), arguments, ["a", "b"], seed=[10, 50])
+    assert len(images) == 2 and asked == [(2, [10, 50]), (2, [12, 52])]
+
+
 def test_a_hash_tells_models_apart(params, tokenizer):
     own = model_folder.model_hash(tiny.MODEL, tokenizer, params)
     assert own == model_folder.model_hash(tiny.MODEL, tokenizer, dict(reversed(params.items())))
@@ -156,6 +206,8 @@ def test_a_hash_tells_models_apart(params, tokenizer):
         (["--data", "coco"], "coco"),
         (["--model", "nowhere"], "there is no model 'nowhere'"),
         (["--steps", "0"], "0"),
+        (["--guide", "clip", "--clip-model", "nowhere"], "there is no model 'nowhere'"),
+        (["--clip-scale", "2"], "--clip-scale is 2.0, but no CLIP guides"),
         (["--out", "sample.py/x"], "sample.py' is no folder to write to"),
     ],
 )

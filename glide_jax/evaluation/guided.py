@@ -1,6 +1,6 @@
 """What evaluate.py draws with: a model, a CLIP that may lead it, and one that may choose."""
 
-from functools import lru_cache, partial
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -29,19 +29,11 @@ def ways(guides, scales, clip_models, rerank_froms):
             yield way | (ranked if number != 1 else {"rerank_from": None, "rerank_model": None})
 
 
-@lru_cache
-def load_clip(name, dtype):
-    """The `NoisedClip` of a name, loaded once; a published one is fetched."""
-    from glide_jax import NoisedClip
-    from glide_jax.released.ready import ready
-
-    return NoisedClip.load(ready(name), dtype)
-
-
-def drawer(pipeline, arguments: Guided):
+def drawer(pipeline, arguments: Guided, load_clip):
     """(prompts, seed=seeds) -> pictures, as the arguments say; and the settings that a row keeps.
 
-    Settings name a CLIP, with its hash, only where it has a part.
+    Settings name a CLIP, with its hash, only where it has a part. `load_clip` makes a `NoisedClip`
+    of a name and a dtype.
     """
     clip, ranker = arguments.judges(partial(load_clip, dtype=arguments.dtype))
     settings = arguments.settings()
