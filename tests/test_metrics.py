@@ -9,7 +9,7 @@ from glide_jax.evaluation.metrics.clip_score import clip_score, cosines
 from glide_jax.evaluation.metrics.inception_score import inception_score
 from glide_jax.evaluation.metrics.intervals import bootstrap
 from glide_jax.evaluation.metrics.kid import kid, unbiased_mmd2
-from glide_jax.evaluation.metrics.precision_recall import among, precision_recall, radii
+from glide_jax.evaluation.metrics.precision_recall import memberships, precision_recall, radii
 
 
 @pytest.fixture
@@ -104,9 +104,8 @@ def test_blocks_change_nothing_and_trees_find_the_same(block, rng):
         distances = scipy.spatial.distance.cdist(points, centres)
         expected.append((distances <= reach).any(axis=1).mean())
         np.testing.assert_allclose(radii(centres, 3, block), reach**2, rtol=1e-10)
-        np.testing.assert_array_equal(
-            among(points, centres, reach**2, block), (distances <= reach).any(axis=1)
-        )
+        inside = memberships(points, centres, 3, block)[0]
+        np.testing.assert_array_equal(inside, (distances <= reach).any(axis=1))
     assert precision_recall(drawn, real, block=block) == tuple(expected)
     assert 0.2 < expected[1] < expected[0] < 1
 

@@ -36,18 +36,25 @@ def precision_recall(features, reference, *, k=NEIGHBOURS, block=BLOCK) -> Preci
     drawn, real = (
         each.astype(np.float64) for each in checked_pair(features, reference, least=k + 1)
     )
-    # Near zero, squares lose the fewest digits to one another.
-    middle = real.mean(axis=0)
-    drawn, real = drawn - middle, real - middle
-    is_real = among(drawn, real, radii(real, k, block), block)
-    is_drawn = among(real, drawn, radii(drawn, k, block), block)
+    is_real, is_drawn = memberships(drawn, real, k, block)
     return PrecisionRecall(float(is_real.mean()), float(is_drawn.mean()))
 
 
-def among(points, centres, radii2, block=BLOCK):
-    """Which points [N, D] lie in a ball around a centre [M, D], of squared radii [M]: bool [N]."""
-    parts = (distances2(part, centres) for part in _blocks(points, block))
-    return np.concatenate([(part <= radii2).any(axis=1) for part in parts])
+def memberships(drawn, real, k=NEIGHBOURS, block=BLOCK):
+    """Which of the drawn [N, D] lie in a ball of real ones, and the reverse: bool [N] and [M].
+
+    Both float64; see `precision_recall`.
+    """
+    # Near zero, squares lose the fewest digits to one another.
+    middle = real.mean(axis=0)
+    drawn, real = drawn - middle, real - middle
+    real_reach, drawn_reach = (radii(each, k, block) for each in (real, drawn))
+    is_real, is_drawn = [], np.zeros(len(real), bool)
+    for part, reach in zip(_blocks(drawn, block), _blocks(drawn_reach, block), strict=True):
+        distances = distances2(part, real)
+        is_real.append((distances <= real_reach).any(axis=1))
+        is_drawn |= (distances <= reach[:, None]).any(axis=0)
+    return np.concatenate(is_real), is_drawn
 
 
 def radii(points, k, block=BLOCK):
