@@ -10,9 +10,15 @@ from typing import Annotated
 import tyro
 
 from glide_jax import cli
-from glide_jax.config import Clip, Recipe
+from glide_jax.config import Classifier, Clip, Diffusion, Recipe
 
 CONFIGS = Path(__file__).parent / "configs"
+# What comes after a training, before the run's name.
+USES = {
+    Diffusion: 'python sample.py "..." --model',
+    Clip: "python -m glide_jax.evaluation.retrieval --model",
+    Classifier: "a classifier, whose features metrics take, is in",
+}
 USAGE = "usage: train.py configs/NAME.py [--run DIR] [--FIELD VALUE ...]; with --help it lists all"
 
 
@@ -77,9 +83,7 @@ def main(arguments):
     except Stopped as stopped:
         print(f"train.py: {stopped}", file=sys.stderr)
         sys.exit(128 + stopped.signal)
-    is_clip = isinstance(parsed.recipe.model, Clip)
-    use = "-m glide_jax.evaluation.retrieval" if is_clip else 'sample.py "..."'
-    print(f"done: python {use} --model {run}", file=sys.stderr)
+    print(f"done: {USES[type(parsed.recipe.model)]} {run}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,11 @@ from glide_jax.files import written_whole
 KEY = "glide_jax"
 
 
+def scaled(image):
+    """0 to 255 as float32 -1 to 1; of JAX's arrays as of numpy's."""
+    return image.astype(np.float32) / 127.5 - 1
+
+
 def to_uint8(x):
     """Images in [-1, 1] to the nearest of 0 to 255."""
     return np.clip(np.round((np.asarray(x) + 1) * 127.5), 0, 255).astype(np.uint8)

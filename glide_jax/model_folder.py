@@ -19,7 +19,7 @@ from etils import epath
 
 from glide_jax import config
 from glide_jax.files import cache_folder, read_text, write_text
-from glide_jax.models import clip, text2im
+from glide_jax.models import classifier, clip, text2im
 from glide_jax.tensors import write_safetensors
 from glide_jax.text import tokenizer as text
 
@@ -40,6 +40,7 @@ class Kind(NamedTuple):
 KINDS = {
     "diffusion": Kind("a diffusion model", "--model", config.Diffusion, text2im.init),
     "clip": Kind("a CLIP", "--clip-model", config.Clip, clip.init),
+    "classifier": Kind("a classifier", "--features", config.Classifier, classifier.init),
 }
 
 
@@ -83,7 +84,7 @@ def save_description(folder, model: config.Model, tokenizer):
         "kind": kind_of(model),
         "model": config.to_dict(model),
     }
-    if encoding := tokenizer.to_json():
+    if encoding := _encoding(tokenizer):
         write_text(folder / "tokenizer.json", encoding)
     else:
         (folder / "tokenizer.json").unlink(missing_ok=True)
@@ -91,7 +92,7 @@ def save_description(folder, model: config.Model, tokenizer):
 
 
 def load_description(folder, kind="diffusion"):
-    """The model and the tokenizer that a folder describes.
+    """The model and the tokenizer that a folder describes; a classifier's tokenizer is None.
 
     Args:
         folder: where; a config.json that says no kind is a diffusion model's.
@@ -122,7 +123,14 @@ def load_description(folder, kind="diffusion"):
     return model, tokenizer
 
 
+def _encoding(tokenizer):
+    """What tokenizer.json holds; nothing of a model that reads no captions."""
+    return tokenizer.to_json() if tokenizer else ""
+
+
 def _load_tokenizer(path, model):
+    if isinstance(model, config.Classifier):
+        return None
     return (
         text.from_json(read_text(path), model.text)
         if path.exists()
@@ -169,7 +177,7 @@ def read_params(path, model: config.Diffusion):
 def model_hash(model: config.Model, tokenizer, params):
     """What a model is, as 16 hexadecimal digits: of its config, its tokenizer and its weights."""
     digest = hashlib.sha256(json.dumps(config.to_dict(model), sort_keys=True).encode())
-    digest.update(tokenizer.to_json().encode())
+    digest.update(_encoding(tokenizer).encode())
     for keys, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
         digest.update(jax.tree_util.keystr(keys).encode())
         digest.update(np.asarray(leaf, np.float32).tobytes())

@@ -16,7 +16,8 @@ LEVELS = (
     ("drawing",),
     ("editing", "noised_clip"),
     ("pipeline",),
-    ("training", "evaluation", "released"),
+    ("released",),
+    ("training", "evaluation"),
     ("bench", "web"),
 )
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}

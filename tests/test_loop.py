@@ -121,7 +121,7 @@ def test_a_broken_recipe_is_named(tmp_path):
 def test_pictures_smaller_than_the_data_has_are_refused_before_anything_is_written(tmp_path):
     unet = dataclasses.replace(SHORT.model.unet, image_size=16)
     model = dataclasses.replace(SHORT.model, unet=unet)
-    with pytest.raises(ValueError, match="UNet.image_size is 16; shapes are drawn at 32 or more"):
+    with pytest.raises(ValueError, match="image_size is 16; shapes are drawn at 32 or more"):
         loop.train(dataclasses.replace(SHORT, model=model), tmp_path / "new")
     assert not (tmp_path / "new").exists()
 

@@ -170,4 +170,33 @@ class Clip:
         return self.image.image_size
 
 
-Model = Diffusion | Clip
+@dataclass(frozen=True)
+class Classifier:
+    """A small convolutional network that says which kinds of objects are in a scene of Shapes.
+
+    It is there for its features, which metrics compare; the defaults have 0.4 million parameters.
+    """
+
+    image_size: int = 32
+    """Side of the pictures, in pixels."""
+    channels: tuple[int, ...] = (32, 64, 96, 96)
+    """Of each convolution; each but the first halves the side."""
+    features: int = 128
+    """Numbers that a picture becomes, before its classes."""
+    objects: int = 3
+    """Objects that are named, from left to right."""
+    classes: int = 49
+    """Of each: the pairs of colour and shape, then none."""
+
+    def __post_init__(self):
+        at_least(self, 1, "image_size", "features", "objects")
+        at_least(self, 2, "classes")
+        channels = self.channels
+        allowed = "one number of 1 or more for each convolution"
+        require(channels and min(channels) >= 1, "Classifier.channels", channels, allowed)
+        least = 2 ** (len(channels) - 1)
+        allowed = f"multiples of {least}, for {len(channels)} convolutions halve it"
+        require(self.image_size % least == 0, "Classifier.image_size", self.image_size, allowed)
+
+
+Model = Diffusion | Clip | Classifier

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from glide_jax.config.checks import UNIT, at_least, check_seed, require
-from glide_jax.config.models import Clip, Diffusion, Model
+from glide_jax.config.models import Classifier, Clip, Diffusion, Model
 
 # The fields of Data that each source makes use of, beside source, workers and seed.
 _DATA_FIELDS = {
@@ -201,16 +201,30 @@ class Recipe:
         require(0 <= self.caption_dropout <= 1, "caption_dropout", self.caption_dropout, "0 to 1")
         if isinstance(self.model, Clip):
             _check_clip(self)
+        if isinstance(self.model, Classifier):
+            _check_classifier(self)
 
 
 def _check_clip(recipe):
     """Requires a recipe of a CLIP to say nothing that its training has no use for."""
+    _check_no_diffusion(recipe, "a CLIP")
+    whole = "1, for a CLIP tells the captions of a whole batch apart: lower batch_size for memory"
+    require(recipe.optim.accumulate == 1, "Optim.accumulate", recipe.optim.accumulate, whole)
+
+
+def _check_classifier(recipe):
+    """Requires a recipe of a classifier to have data with classes, and no more to say than them."""
+    _check_no_diffusion(recipe, "a classifier")
+    allowed = "'shapes', for a classifier learns the kinds of objects, which only its scenes tell"
+    require(recipe.data.source == "shapes", "Data.source", recipe.data.source, allowed)
+
+
+def _check_no_diffusion(recipe, what):
+    """Requires all that only diffusion models make use of to have its default."""
     defaults = Recipe(recipe.name)
     for name in ("timestep_sampler", "loss_weighting", "caption_dropout", "erase", "low_res"):
         value, default = getattr(recipe, name), getattr(defaults, name)
-        allowed = f"{default!r}, for the training of a CLIP has no use for it"
+        allowed = f"{default!r}, for the training of {what} has no use for it"
         require(value == default, f"Recipe.{name}", value, allowed)
-    best = "loss or eval_loss, for a CLIP has no caption gap"
+    best = f"loss or eval_loss, for {what} has no caption gap"
     require(recipe.keep_best != "caption_gap", "Recipe.keep_best", recipe.keep_best, best)
-    whole = "1, for a CLIP tells the captions of a whole batch apart: lower batch_size for memory"
-    require(recipe.optim.accumulate == 1, "Optim.accumulate", recipe.optim.accumulate, whole)

@@ -42,11 +42,13 @@ class Stream(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A picture (uint8 [size, size, 3]), one of its captions, and how many broken ones it took."""
+    """A picture (uint8 [size, size, 3]), one of its captions, how many broken ones it took, and
+    its index in the source."""
 
     image: np.ndarray
     caption: str
     replaced: int
+    index: int
 
 
 def make_stream(data: Data, source: Source, size: int) -> Stream:
@@ -78,7 +80,7 @@ def draw(stream: Stream, position: int) -> Drawn:
         except BadExample as error:
             first = first or error
             continue
-        return Drawn(*_choose(stream, position, image, captions), replaced)
+        return Drawn(*_choose(stream, position, image, captions), replaced, index)
     raise ValueError(f"of {number} examples none is good; {first}")
 
 
@@ -94,18 +96,23 @@ def _choose(stream, position, image, captions):
 def make_batch(stream: Stream, rows: range, batch_size: int, tokenizer, k: int) -> dict:
     """The given rows of global batch k; see `batches`."""
     drawn = [draw(stream, k * batch_size + row) for row in rows]
+    images, captions, replaced, indices = zip(*drawn, strict=True)
     # How many captions are cut, the fixed batch has told; not once more for each batch.
-    encoded = tokenizer.encode([each.caption for each in drawn], warn=False)
-    return _collate([each.image for each in drawn], encoded, rows) | {
-        "replaced": np.array([each.replaced for each in drawn], np.int32)
-    }
+    beside = _beside(stream.source, tokenizer, captions, indices, warn=False)
+    return _collate(images, rows) | beside | {"replaced": np.array(replaced, np.int32)}
 
 
-def _collate(images, encoded, rows):
-    """N pictures and their (tokens, mask) as a task's loss takes them; see `batches`."""
-    tokens, mask = encoded
-    row = np.array(rows, np.int32)
-    return {"image": np.stack(images), "tokens": tokens, "mask": mask, "row": row}
+def _collate(images, rows):
+    """N pictures as a task's loss takes them; see `batches`."""
+    return {"image": np.stack(images), "row": np.array(rows, np.int32)}
+
+
+def _beside(source, tokenizer, captions, indices, warn=True):
+    """What a task's loss takes beside pictures: their captions' tokens, or else their labels."""
+    if tokenizer is None:
+        return {"label": np.array([source.label(index) for index in indices], np.int32)}
+    tokens, mask = tokenizer.encode(captions, warn)
+    return {"tokens": tokens, "mask": mask}
 
 
 def batches(
@@ -120,13 +127,14 @@ def batches(
         stop: the one after the last.
         batch_size: of a global batch, B.
         size: side of the pictures, in pixels.
-        tokenizer: of the captions.
+        tokenizer: of the captions; None for a model that reads none.
         host: which part of each batch to give, out of `hosts` equal ones.
 
     Yields:
         `image` uint8 [B / hosts, size, size, 3], `tokens` int32 and `mask` bool [B / hosts,
-        context]; `row` int32 [B / hosts], each example's place in the global batch; `replaced`
-        int32 [B / hosts], how many broken ones were passed over for it.
+        context]; without a tokenizer `label` int32 [B / hosts, objects] in their place; `row`
+        int32 [B / hosts], each example's place in the global batch; `replaced` int32 [B / hosts],
+        how many broken ones were passed over for it.
 
     Raises:
         ValueError: no example is good, or the batch does not divide evenly over the hosts.
@@ -182,9 +190,11 @@ def fixed_batch(source: Source, number: int, size: int, tokenizer):
     """
     if isinstance(source, Shapes):
         source = dataclasses.replace(source, split="test")
-    good = _first_good(source, number, lambda index: read_example(source, index, size))
-    images, texts = zip(*((image, captions[0]) for image, captions in good), strict=True)
-    return _collate(images, tokenizer.encode(texts), range(len(texts))), list(texts)
+    good = _first_good(source, number, lambda index: (index, *read_example(source, index, size)))
+    indices, images, captions = zip(*good, strict=True)
+    texts = [each[0] for each in captions]
+    beside = _beside(source, tokenizer, texts, indices)
+    return _collate(images, range(len(texts))) | beside, texts
 
 
 def _first_good(source, number, read):

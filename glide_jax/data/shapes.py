@@ -40,6 +40,12 @@ HELD_OUT = frozenset(
 )
 
 
+# So many objects a scene has at most; each is of one of these kinds, or there is none: the last.
+MOST_OBJECTS = 3
+OBJECT_KINDS = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
+NOTHING = len(OBJECT_KINDS)
+
+
 class Example(NamedTuple):
     """A picture (uint8 [size, size, 3]), its caption and its scene."""
 
@@ -148,6 +154,16 @@ def describe(index: int, seed: int = 0, split: str = "train") -> tuple[Scene, st
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
     scene = _draw_scene(rng, split)
     return scene, caption(scene.claims, scene.relation, rng)
+
+
+def label(index: int, seed: int = 0, split: str = "train") -> list[int]:
+    """The kind of each object of the example at an index, from left to right; see `describe`.
+
+    Numbers of OBJECT_KINDS by the objects' centres, MOST_OBJECTS of them: NOTHING behind the last.
+    """
+    objects = sorted(describe(index, seed, split)[0].objects, key=lambda each: each.x)
+    kinds = [OBJECT_KINDS.index((each.colour, each.shape)) for each in objects]
+    return kinds + [NOTHING] * (MOST_OBJECTS - len(kinds))
 
 
 def example(index: int, seed: int = 0, split: str = "train", size: int = 32) -> Example:

@@ -36,6 +36,10 @@ class Shapes:
         """The caption of one scene, without the time to draw it."""
         return [shapes.describe(index, self.seed, self.split)[1]]
 
+    def label(self, index):
+        """The kinds of one scene's objects, see `shapes.label`; no other source has labels."""
+        return shapes.label(index, self.seed, self.split)
+
 
 def open_source(data: Data, size: int) -> Source:
     """The examples that a recipe's data has.
@@ -63,9 +67,7 @@ def open_source(data: Data, size: int) -> Source:
 
 def _open_shapes(data, size):
     if size < shapes.SMALLEST:
-        raise ValueError(
-            f"UNet.image_size is {size}; shapes are drawn at {shapes.SMALLEST} or more"
-        )
+        raise ValueError(f"image_size is {size}; shapes are drawn at {shapes.SMALLEST} or more")
     return Shapes(data.seed, size)
 
 

@@ -103,6 +103,11 @@ def from_pytorch(state_dict, target):
             those of another shape.
     """
     named = {name: our_name(name, np.ndim(array)) for name, array in state_dict.items()}
+    return fill(named, state_dict, target)
+
+
+def fill(named, state_dict, target):
+    """As `from_pytorch`, of names found before: {PyTorch name: path of our leaf, or None}."""
     paths, structure = jax.tree_util.tree_flatten_with_path(target)
     leaves = {"/".join(key.key for key in path): leaf for path, leaf in paths}
     unused = sorted(name for name, ours in named.items() if ours not in leaves)

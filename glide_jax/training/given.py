@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from glide_jax import config
+from glide_jax.images import scaled
 from glide_jax.training.erasing import draw_masks
 
 # No other draw of an example has this number.
@@ -35,11 +36,6 @@ def given_pictures(model: config.UNet, erase: config.Erase, low_res: config.LowR
 
 def _own_keys(key):
     return jax.random.split(jax.random.fold_in(key, APART), 2)
-
-
-def scaled(image):
-    """0 to 255 as float32 -1 to 1."""
-    return image.astype(jnp.float32) / 127.5 - 1
 
 
 def make_small(image, side, low_res: config.LowRes, keys):

@@ -36,7 +36,7 @@ class Report:
     def __init__(self, recipe: config.Recipe, evaluate, tokenizer, source, run, checkpoints):
         self.recipe, self.tokenizer, self.run = recipe, tokenizer, run
         self.checkpoints = checkpoints
-        self.draws = not isinstance(recipe.model, config.Clip)
+        self.draws = isinstance(recipe.model, config.Diffusion)
         number = EVALUATED_EXAMPLES if self.draws else retrieval.AMONG
         size = recipe.model.image_size
         self.batch, captions = data.fixed_batch(source, number, size, tokenizer)

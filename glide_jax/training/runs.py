@@ -103,13 +103,20 @@ def _prepare(recipe, run, source, tokenizer):
     elif run.exists() and any(run.iterdir()):
         raise ValueError(f"{run} is not empty and holds no run: choose another --run")
     else:
-        if tokenizer is None:
-            captions = data.captions(source, min(10 * recipe.model.text.vocab_size, MOST_CAPTIONS))
-            tokenizer = text.train(captions, recipe.model.text)
-        else:  # of a model that has none: it says so before anything is written
-            tokenizer.encode(data.captions(source, 1), warn=False)
-        model_folder.save_description(run, recipe.model, tokenizer)
+        model_folder.save_description(run, recipe.model, _tokenizer(recipe, source, tokenizer))
     checkpoint.save_recipe(run, recipe)
+
+
+def _tokenizer(recipe, source, parents):
+    """A new run's: its parent's, or one trained on its captions; none where it reads none."""
+    if isinstance(recipe.model, config.Classifier):
+        return None
+    if parents is None:
+        captions = data.captions(source, min(10 * recipe.model.text.vocab_size, MOST_CAPTIONS))
+        return text.train(captions, recipe.model.text)
+    # Of a model that has none: it says so before anything is written.
+    parents.encode(data.captions(source, 1), warn=False)
+    return parents
 
 
 def _check_same(recipe, before, run):

@@ -34,6 +34,13 @@ class Mean(NamedTuple):
         return cls(jnp.sum(jnp.where(where, values, 0)), jnp.sum(where, dtype=jnp.float32))
 
 
+class Seen(NamedTuple):
+    """What a loss found out on its way."""
+
+    metrics: dict[str, Mean]
+    examples: dict[str, jax.Array]  # [B], what the task's statistics are made of
+
+
 def init_state(params, optimizer, ema_decays, trained=None, timestep_stats=(), labels=None):
     """The state before the first step.
 

@@ -10,11 +10,13 @@ from glide_jax import config, retrieval
 from glide_jax.config import Erase, LowRes, Recipe
 from glide_jax.diffusion.losses import WEIGHTINGS, hybrid_loss
 from glide_jax.diffusion.schedule import make_schedule
+from glide_jax.images import scaled
 from glide_jax.models import clip, text2im
 from glide_jax.training import timesteps
+from glide_jax.training.classification import Classifier
 from glide_jax.training.contrastive import contrastive_losses
-from glide_jax.training.given import given_pictures, scaled
-from glide_jax.training.step import Mean
+from glide_jax.training.given import given_pictures
+from glide_jax.training.step import Mean, Seen
 
 
 class Draws(NamedTuple):
@@ -25,13 +27,6 @@ class Draws(NamedTuple):
     eps: jax.Array  # float32 [B, H, W, 3]
     keep_caption: jax.Array  # bool [B]
     given: dict[str, jax.Array]  # the condition's pictures, [B, ...]; see `given.given_pictures`
-
-
-class Seen(NamedTuple):
-    """What a loss found out on its way."""
-
-    metrics: dict[str, Mean]
-    examples: dict[str, jax.Array]  # [B], what the task's statistics are made of
 
 
 class Diffusion:
@@ -208,6 +203,8 @@ def task_of(recipe: Recipe, dtype=jnp.float32, axis_name=None):
     """The task that trains a recipe's model; see `Clip` for the axis."""
     if isinstance(recipe.model, config.Clip):
         return Clip(recipe, dtype, axis_name)
+    if isinstance(recipe.model, config.Classifier):
+        return Classifier(recipe, dtype)
     return Diffusion(recipe, dtype)
 
 

@@ -1,0 +1,1 @@
+"""Metrics of pictures, as numpy functions of their features: float64 inside, plain floats out."""
