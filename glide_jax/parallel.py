@@ -1,24 +1,36 @@
 """Devices and processes: how a step is mapped over them and how arrays are laid out on them."""
 
+import math
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "batch"
+# Numbers that a leaf must have for its being spread to be worth the messages.
+FEWEST_SPREAD = 2**11
 
 
 def start(coordinator, num_processes=None, process_id=None):
     """Joins this process to those of a training on several hosts, before JAX is used.
 
+    What is None is taken from JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+
     Args:
         coordinator: HOST:PORT of the first process, or "auto" where the cluster says it (TPU pods,
-            Slurm, Kubernetes); None for a training of one process.
+            Slurm, Kubernetes); none for a training of one process.
         num_processes: how many there are.
         process_id: this one's number, from 0 on.
 
     Raises a ValueError where the processes cannot be joined.
     """
+    coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+    num_processes = _or_environment(num_processes, "JAX_NUM_PROCESSES")
+    process_id = _or_environment(process_id, "JAX_PROCESS_ID")
     if coordinator is None:
         if num_processes is not None or process_id is not None:
             raise ValueError("there is no --coordinator; give it with the number of processes")
@@ -32,6 +44,14 @@ def start(coordinator, num_processes=None, process_id=None):
             f"the processes cannot be joined at {coordinator!r}: {reason}; give --coordinator "
             "HOST:PORT, --num-processes and --process-id, or auto on a cluster that says them"
         ) from error
+
+
+def _or_environment(number, name):
+    if number is not None or name not in os.environ:
+        return number
+    if not os.environ[name].isdecimal():
+        raise ValueError(f"{name} is {os.environ[name]!r}; it must be a whole number, 0 or more")
+    return int(os.environ[name])
 
 
 def is_lead():
@@ -90,32 +110,54 @@ def over_rows(function, mesh):
 
 
 def on_one_device(tree):
-    """A replicated tree's copy on the first local device, for work that one device does alone."""
-    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+    """A tree's whole copy on the first local device, for work that one device does alone.
+
+    Where its leaves are spread over several processes, all of them must call.
+    """
+    first = jax.local_devices()[0]
+
+    def copy(leaf):
+        return leaf.addressable_data(0) if leaf.is_fully_replicated else on_host(leaf)
+
+    return jax.device_put(jax.tree.map(copy, tree), first)
+
+
+def on_host(leaf):
+    """All of an array, wherever its parts are; where in several processes, all of them must call.
+
+    Returns:
+        A numpy array, which may share an array's memory.
+    """
+    if leaf.is_fully_replicated:
+        return np.asarray(leaf.addressable_data(0))
+    if leaf.is_fully_addressable:
+        return np.asarray(leaf)
+    return multihost_utils.process_allgather(leaf, tiled=True)
 
 
 def to_global(tree):
-    """A tree that is replicated in each process, as a checkpoint takes it.
+    """A tree, whole in each process or spread over all devices, as a checkpoint takes it.
 
     Of one process these are copies on the host, which orbax writes in half of the time; of several
     they are arrays of all processes' devices.
     """
     if jax.process_count() == 1:
-        return jax.tree.map(np.array, on_one_device(tree))
+        return jax.tree.map(lambda leaf: np.array(on_host(leaf)), tree)
     return multihost_utils.host_local_array_to_global_array(tree, _everywhere(), PartitionSpec())
 
 
 def global_shapes(tree):
-    """The shapes of a tree (of arrays or of shapes) as `to_global` lays its arrays out."""
-    sharding = NamedSharding(_everywhere(), PartitionSpec())
+    """The shapes of a tree (see `Layout.state`) as `to_global` lays its arrays out."""
+    whole = NamedSharding(_everywhere(), PartitionSpec())
     return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or whole),
+        tree,
     )
 
 
-def from_global(tree):
-    """What `to_global` gave, replicated in each process again."""
-    if jax.process_count() == 1:
+def from_global(tree, shapes):
+    """What `to_global` gave, where `shapes` say that it lies: whole in each process by default."""
+    if jax.process_count() == 1 or jax.tree.leaves(shapes)[0].sharding is not None:
         return tree
     return replicate(
         multihost_utils.global_array_to_host_local_array(tree, _everywhere(), PartitionSpec())
@@ -124,6 +166,16 @@ def from_global(tree):
 
 def _everywhere():
     return Mesh(np.array(jax.devices()), (AXIS,))
+
+
+class Layout(NamedTuple):
+    """How a training lies on all devices of all processes."""
+
+    axis_name: str | None  # that one device's step averages over; None of a step of global arrays
+    state: Callable  # the shapes of a state -> the same with shardings, or without: all on each
+    made: Callable  # (a function that makes a state, its shapes) -> it, that lays the state out
+    step: Callable  # ((state, batch, key) -> (state, metrics), the state's shapes) -> it, compiled
+    batch: Callable  # this process's rows [B, ...] by name -> what the step takes, on its way
 
 
 def pmap_step(step):
@@ -138,9 +190,54 @@ def pmap_step(step):
     )
 
 
-def check_batch_size(size, accumulate=1):
+def fsdp_step(step, shapes):
+    """A `(state, batch, key) -> (state, metrics)` of global arrays, shared out by the compiler.
+
+    The state is laid out, and donated, as the shardings of `shapes` say; rows of the batch are
+    spread over all devices.
+    """
+    state, mesh = _shardings(shapes), _everywhere()
+    rows, whole = NamedSharding(mesh, PartitionSpec(AXIS)), NamedSharding(mesh, PartitionSpec())
+    return jax.jit(
+        step, in_shardings=(state, rows, whole), out_shardings=(state, whole), donate_argnums=(0,)
+    )
+
+
+def _shardings(shapes):
+    return jax.tree.map(lambda leaf: leaf.sharding, shapes)
+
+
+def fsdp_shapes(shapes):
+    """The shapes of a train state, each with the sharding that `shard_spec` says."""
+    mesh = _everywhere()
+
+    def laid_out(keys, leaf):
+        path = jax.tree_util.keystr(keys, simple=True, separator="/")
+        spec = shard_spec(path, leaf.shape, mesh.size)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
+
+    return jax.tree_util.tree_map_with_path(laid_out, shapes)
+
+
+def shard_spec(path, shape, devices):
+    """The PartitionSpec of a train state's leaf, by its path (params/unet/...) and shape alone.
+
+    The largest dimension that the devices divide is spread over them, of several the last. Leaves
+    that are small, or that they do not divide, are whole on every device, and so is what is neither
+    parameters nor made like them.
+    """
+    root = path.split("/")[0]
+    divided = [(size, axis) for axis, size in enumerate(shape) if size % devices == 0]
+    is_spread = root in ("params", "ema_params", "opt_state") and math.prod(shape) >= FEWEST_SPREAD
+    if not divided or not is_spread:
+        return PartitionSpec()
+    _, axis = max(divided)
+    return PartitionSpec(*[None] * axis, AXIS)
+
+
+def check_batch_size(size, accumulate=1, devices=None):
     """Raises a ValueError where a batch does not divide evenly over devices and their parts."""
-    devices = jax.device_count()
+    devices = devices or jax.device_count()
     if size % (devices * accumulate):
         parts = f", in {accumulate} parts each (Optim.accumulate)" if accumulate > 1 else ""
         raise ValueError(
@@ -149,9 +246,35 @@ def check_batch_size(size, accumulate=1):
 
 
 def split_batch(batch):
-    """Each leaf [B, ...] of this process's rows as [local devices, B / devices, ...]."""
-    devices = jax.local_device_count()
-    return jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), batch)
+    """Each leaf [B, ...] of this process's rows as [local devices, B / devices, ...], on them."""
+    mesh = local_mesh()
+    return spread(
+        jax.tree.map(lambda leaf: leaf.reshape(mesh.size, -1, *leaf.shape[1:]), batch), mesh
+    )
+
+
+def join_batch(batch):
+    """Each leaf [B / processes, ...] of this process's rows as its part of a global [B, ...]."""
+    rows = NamedSharding(_everywhere(), PartitionSpec(AXIS))
+    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(rows, leaf), batch)
+
+
+LAYOUTS = {
+    "pmap": Layout(
+        axis_name=AXIS,
+        state=lambda shapes: shapes,
+        made=lambda make, shapes: lambda given: replicate(make(given)),
+        step=lambda step, shapes: pmap_step(step),
+        batch=split_batch,
+    ),
+    "fsdp": Layout(
+        axis_name=None,
+        state=fsdp_shapes,
+        made=lambda make, shapes: jax.jit(make, out_shardings=_shardings(shapes)),
+        step=fsdp_step,
+        batch=join_batch,
+    ),
+}
 
 
 def peak_memory():

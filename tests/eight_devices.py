@@ -1,6 +1,6 @@
 """python -m tests.eight_devices FILE.npz: what one, two and eight simulated devices make.
 
-Pictures by 1, 2 and 8 of them, and a step of each kind of training by one and by all.
+Pictures by 1, 2 and 8 of them, and twenty steps of each kind of training by one and by all.
 
 A program of its own, for a process has as many devices as it was started with.
 """
@@ -26,19 +26,25 @@ GUIDED = {"ddim": {"sampler": "ddim", "eta": 1.0}, "dpmpp": {"sampler": "dpmpp"}
 
 
 def train(params, tokenizer):
-    """A step's loss, gradient and parameters after it, the trees as vectors, by what made them."""
+    """What training makes on one device and, in each layout, on eight, the trees as vectors.
+
+    The first step's loss and gradient; of twenty steps every loss, and the parameters and their
+    average after them.
+    """
     (whole,) = tiny.batches(0, 1, tokenizer, size=16)
     recipe, batch = tiny.made_smaller(whole)
     clip, clip_params = replace(recipe, model=tiny.CLIP), tiny.random_params(3, tiny.CLIP)
-    for count in (1, 8):
-        critic = Clip(clip, axis_name=parallel.AXIS if count == 8 else None)
+    for over in (None, *parallel.LAYOUTS):
+        critic = Clip(clip, axis_name=parallel.AXIS if over == "pmap" else None)
         for name, made in (
-            ("", one_step(Diffusion(recipe), batch, params, mapped=count == 8)),
-            ("CLIP's ", one_step(critic, whole, clip_params, mapped=count == 8)),
+            ("", one_step(Diffusion(recipe), batch, params, over=over, steps=20)),
+            ("CLIP's ", one_step(critic, whole, clip_params, over=over, steps=20)),
         ):
-            yield f"{count}, {name}loss", made.means["loss"]
-            yield f"{count}, {name}gradient", ravel_pytree(made.gradient)[0]
-            yield f"{count}, {name}params", ravel_pytree(made.state.params)[0]
+            yield f"{over}, {name}loss", made.means["loss"]
+            yield f"{over}, {name}gradient", ravel_pytree(made.gradient)[0]
+            yield f"{over}, {name}curve", made.curve
+            yield f"{over}, {name}params", ravel_pytree(made.state.params)[0]
+            yield f"{over}, {name}average", ravel_pytree(made.state.ema_params)[0]
 
 
 def main(path):

@@ -164,6 +164,12 @@ class Recipe:
     """Of the weights, the noise and the dropouts."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of matrix products; auto is float32 on a CPU and bfloat16 elsewhere."""
+    parallel: Literal["pmap", "fsdp"] = "pmap"
+    """How devices share a training: each has the whole state (pmap), or its share of it (fsdp), for
+    models that are too large for one."""
+    remat: Literal["none", "attention", "blocks"] = "none"
+    """What the backward pass computes anew rather than keeps, to save memory: nothing, the UNet's
+    attention layers, or all blocks."""
     log_every: int = 50
     checkpoint_every: int = 1000
     sample_every: int = 5000
@@ -212,5 +218,7 @@ def _check_clip(recipe):
         require(value == default, f"Recipe.{name}", value, allowed)
     best = "loss or eval_loss, for a CLIP has no caption gap"
     require(recipe.keep_best != "caption_gap", "Recipe.keep_best", recipe.keep_best, best)
+    blocks = "none or blocks, for a CLIP's attention is part of its blocks"
+    require(recipe.remat != "attention", "Recipe.remat", recipe.remat, blocks)
     whole = "1, for a CLIP tells the captions of a whole batch apart: lower batch_size for memory"
     require(recipe.optim.accumulate == 1, "Optim.accumulate", recipe.optim.accumulate, whole)
