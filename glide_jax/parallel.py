@@ -176,6 +176,7 @@ class Layout(NamedTuple):
     made: Callable  # (a function that makes a state, its shapes) -> it, that lays the state out
     step: Callable  # ((state, batch, key) -> (state, metrics), the state's shapes) -> it, compiled
     batch: Callable  # this process's rows [B, ...] by name -> what the step takes, on its way
+    whole: Callable  # a tree, such as a key, that all processes have -> the same on every device
 
 
 def pmap_step(step):
@@ -266,6 +267,7 @@ LAYOUTS = {
         made=lambda make, shapes: lambda given: replicate(make(given)),
         step=lambda step, shapes: pmap_step(step),
         batch=split_batch,
+        whole=replicate,
     ),
     "fsdp": Layout(
         axis_name=None,
@@ -273,6 +275,7 @@ LAYOUTS = {
         made=lambda make, shapes: jax.jit(make, out_shardings=_shardings(shapes)),
         step=fsdp_step,
         batch=join_batch,
+        whole=lambda tree: replicate(tree, _everywhere()),
     ),
 }
 

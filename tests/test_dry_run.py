@@ -39,7 +39,7 @@ def test_parameters_averages_and_optimizer_are_what_training_holds(needs):
 
 def test_spread_they_are_what_the_layout_s_shards_hold(monkeypatch):
     recipe = replace(RECIPE, parallel="fsdp")
-    monkeypatch.setattr(dry_run, "_gradient", lambda *_: Lowered())
+    monkeypatch.setattr(dry_run, "_gradient", lambda *_: Uncompiled())
     parts = estimate(recipe, 2).parts
     state = make_programs(recipe).state
 
@@ -49,19 +49,23 @@ def test_spread_they_are_what_the_layout_s_shards_hold(monkeypatch):
             for leaf in jax.tree.leaves(tree)
         )
 
-    assert parts["parameters"] == held(state.params) < 2.2 * count_parameters(state.params)
+    # Half of four bytes a parameter, and what is too small to be spread.
+    assert parts["parameters"] == held(state.params) < 2.5 * count_parameters(state.params)
     assert parts["moving averages"] == held(state.ema_params)
     assert parts["optimizer"] == held(state.opt_state)
     assert parts["parameters gathered, at most"] == 4 * count_parameters(state.params)
 
 
-class Lowered:
-    """A program that takes nothing."""
+class Uncompiled:
+    """A lowered program, or none, of which no memory is known."""
 
     temp_size_in_bytes = 0
 
+    def __init__(self, lowered=None):
+        self.lowered = lowered
+
     def cost_analysis(self):
-        return {"flops": 0.0}
+        return self.lowered.cost_analysis() if self.lowered else {"flops": 0.0}
 
     def compile(self):
         return self
@@ -70,10 +74,11 @@ class Lowered:
         return self
 
 
-def test_what_is_computed_anew_takes_time_and_saves_memory(needs):
+def test_what_is_computed_anew_takes_up_to_another_forward_pass(needs, monkeypatch):
+    lower = dry_run._gradient
+    monkeypatch.setattr(dry_run, "_gradient", lambda *given: Uncompiled(lower(*given)))
     anew = estimate(replace(RECIPE, remat="blocks"), 2)
-    assert 1.1 < anew.flops / needs[0].flops < 1.5
-    assert anew.parts["activations"] < 0.8 * needs[0].parts["activations"]
+    assert 1.2 < anew.flops / needs[0].flops < 1.35
 
 
 def test_a_step_s_flops_are_at_least_those_of_its_matrix_products(needs):
@@ -130,7 +135,7 @@ def test_what_fits_is_let_pass():
 
 def test_the_command_prints_and_trains_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(dry_run, "_gradient", lambda *_: Lowered())
+    monkeypatch.setattr(dry_run, "_gradient", lambda *_: Uncompiled())
     recipe = str(train.CONFIGS / "tiny.py")
     train.main([recipe, "--dry-run", "--devices", "4", "--device-memory", "16GiB"])
     lines = capsys.readouterr().out.splitlines()

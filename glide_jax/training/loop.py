@@ -86,7 +86,7 @@ def run_steps(recipe, programs, state, key, stream, report, requests):
         unit="step",
         disable=not parallel.is_lead(),
     )
-    key = parallel.replicate(key)
+    key = programs.whole(key)
     placed = _placed(stream, programs.place)
     with bar:
         upcoming = next(placed, None)

@@ -19,6 +19,7 @@ class Programs(NamedTuple):
     init: Callable  # key -> the TrainState before the first step, of fresh parameters, laid out
     begin: Callable  # parameters -> the same of these
     place: Callable  # this process's rows of a batch -> what the step takes; see `parallel.Layout`
+    whole: Callable  # a key -> what the step takes
     step: Callable  # see `parallel.pmap_step` and `parallel.fsdp_step`
     evaluate: Callable  # (params, batch, key) -> numbers by name; see `tasks`
     state: TrainState  # the shapes of one, and how it is laid out
@@ -91,6 +92,7 @@ def programs_of(recipe: config.Recipe, dtype: Any) -> Programs:
         layout.made(lambda key: begin(init(key)), state),
         layout.made(begin, state),
         layout.batch,
+        layout.whole,
         layout.step(step, state),
         jax.jit(task.evaluate),
         state,
