@@ -1,9 +1,6 @@
-"""Devices and processes: how a step is mapped over them and how arrays are laid out on them."""
+"""Devices and processes: how arrays are laid out on them, and come back from them."""
 
-import math
 import os
-from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -11,8 +8,6 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "batch"
-# Numbers that a leaf must have for its being spread to be worth the messages.
-FEWEST_SPREAD = 2**11
 
 
 def start(coordinator, num_processes=None, process_id=None):
@@ -82,11 +77,16 @@ def local_mesh(devices=None):
     return Mesh(np.array(jax.local_devices() if devices is None else devices), (AXIS,))
 
 
+def global_mesh():
+    """A mesh of all devices of all processes."""
+    return Mesh(np.array(jax.devices()), (AXIS,))
+
+
 def replicate(tree, mesh=None):
     """A copy of each leaf on every device of a mesh, by default of all local ones.
 
-    So `pmap_step` lays out what it gives back: were the layout that goes in another one, the first
-    step would be compiled twice.
+    So `layouts.pmap_step` lays out what it gives back: were the layout that goes in another one,
+    the first step would be compiled twice.
     """
     return jax.device_put(tree, NamedSharding(mesh or local_mesh(), PartitionSpec()))
 
@@ -143,12 +143,12 @@ def to_global(tree):
     """
     if jax.process_count() == 1:
         return jax.tree.map(lambda leaf: np.array(on_host(leaf)), tree)
-    return multihost_utils.host_local_array_to_global_array(tree, _everywhere(), PartitionSpec())
+    return multihost_utils.host_local_array_to_global_array(tree, global_mesh(), PartitionSpec())
 
 
 def global_shapes(tree):
-    """The shapes of a tree (see `Layout.state`) as `to_global` lays its arrays out."""
-    whole = NamedSharding(_everywhere(), PartitionSpec())
+    """The shapes of a tree (see `layouts.Layout`) as `to_global` lays its arrays out."""
+    whole = NamedSharding(global_mesh(), PartitionSpec())
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or whole),
         tree,
@@ -160,80 +160,8 @@ def from_global(tree, shapes):
     if jax.process_count() == 1 or jax.tree.leaves(shapes)[0].sharding is not None:
         return tree
     return replicate(
-        multihost_utils.global_array_to_host_local_array(tree, _everywhere(), PartitionSpec())
+        multihost_utils.global_array_to_host_local_array(tree, global_mesh(), PartitionSpec())
     )
-
-
-def _everywhere():
-    return Mesh(np.array(jax.devices()), (AXIS,))
-
-
-class Layout(NamedTuple):
-    """How a training lies on all devices of all processes."""
-
-    axis_name: str | None  # that one device's step averages over; None of a step of global arrays
-    state: Callable  # the shapes of a state -> the same with shardings, or without: all on each
-    made: Callable  # (a function that makes a state, its shapes) -> it, that lays the state out
-    step: Callable  # ((state, batch, key) -> (state, metrics), the state's shapes) -> it, compiled
-    batch: Callable  # this process's rows [B, ...] by name -> what the step takes, on its way
-    whole: Callable  # a tree, such as a key, that all processes have -> the same on every device
-
-
-def pmap_step(step):
-    """A one-device `(state, batch, key) -> (state, metrics)` on all devices of all processes.
-
-    The state and the metrics are the same on every device and have no device axis; the batch leads
-    with the local one (see `split_batch`). The state that goes in is donated: use the one that
-    comes out.
-    """
-    return jax.pmap(
-        step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=(None, None), donate_argnums=(0,)
-    )
-
-
-def fsdp_step(step, shapes):
-    """A `(state, batch, key) -> (state, metrics)` of global arrays, shared out by the compiler.
-
-    The state is laid out, and donated, as the shardings of `shapes` say; rows of the batch are
-    spread over all devices.
-    """
-    state, mesh = _shardings(shapes), _everywhere()
-    rows, whole = NamedSharding(mesh, PartitionSpec(AXIS)), NamedSharding(mesh, PartitionSpec())
-    return jax.jit(
-        step, in_shardings=(state, rows, whole), out_shardings=(state, whole), donate_argnums=(0,)
-    )
-
-
-def _shardings(shapes):
-    return jax.tree.map(lambda leaf: leaf.sharding, shapes)
-
-
-def fsdp_shapes(shapes):
-    """The shapes of a train state, each with the sharding that `shard_spec` says."""
-    mesh = _everywhere()
-
-    def laid_out(keys, leaf):
-        path = jax.tree_util.keystr(keys, simple=True, separator="/")
-        spec = shard_spec(path, leaf.shape, mesh.size)
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
-
-    return jax.tree_util.tree_map_with_path(laid_out, shapes)
-
-
-def shard_spec(path, shape, devices):
-    """The PartitionSpec of a train state's leaf, by its path (params/unet/...) and shape alone.
-
-    The largest dimension that the devices divide is spread over them, of several the last. Leaves
-    that are small, or that they do not divide, are whole on every device, and so is what is neither
-    parameters nor made like them.
-    """
-    root = path.split("/")[0]
-    divided = [(size, axis) for axis, size in enumerate(shape) if size % devices == 0]
-    is_spread = root in ("params", "ema_params", "opt_state") and math.prod(shape) >= FEWEST_SPREAD
-    if not divided or not is_spread:
-        return PartitionSpec()
-    _, axis = max(divided)
-    return PartitionSpec(*[None] * axis, AXIS)
 
 
 def check_batch_size(size, accumulate=1, devices=None):
@@ -244,40 +172,6 @@ def check_batch_size(size, accumulate=1, devices=None):
         raise ValueError(
             f"batch_size is {size}; it must be a multiple of the {devices} devices{parts}"
         )
-
-
-def split_batch(batch):
-    """Each leaf [B, ...] of this process's rows as [local devices, B / devices, ...], on them."""
-    mesh = local_mesh()
-    return spread(
-        jax.tree.map(lambda leaf: leaf.reshape(mesh.size, -1, *leaf.shape[1:]), batch), mesh
-    )
-
-
-def join_batch(batch):
-    """Each leaf [B / processes, ...] of this process's rows as its part of a global [B, ...]."""
-    rows = NamedSharding(_everywhere(), PartitionSpec(AXIS))
-    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(rows, leaf), batch)
-
-
-LAYOUTS = {
-    "pmap": Layout(
-        axis_name=AXIS,
-        state=lambda shapes: shapes,
-        made=lambda make, shapes: lambda given: replicate(make(given)),
-        step=lambda step, shapes: pmap_step(step),
-        batch=split_batch,
-        whole=replicate,
-    ),
-    "fsdp": Layout(
-        axis_name=None,
-        state=fsdp_shapes,
-        made=lambda make, shapes: jax.jit(make, out_shardings=_shardings(shapes)),
-        step=fsdp_step,
-        batch=join_batch,
-        whole=lambda tree: replicate(tree, _everywhere()),
-    ),
-}
 
 
 def peak_memory():

@@ -13,6 +13,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from glide_jax import Pipeline, parallel
+from glide_jax.layouts import LAYOUTS
 from glide_jax.training.tasks import Clip, Diffusion
 from tests import tiny
 from tests.one_step import one_step
@@ -34,7 +35,7 @@ def train(params, tokenizer):
     (whole,) = tiny.batches(0, 1, tokenizer, size=16)
     recipe, batch = tiny.made_smaller(whole)
     clip, clip_params = replace(recipe, model=tiny.CLIP), tiny.random_params(3, tiny.CLIP)
-    for over in (None, *parallel.LAYOUTS):
+    for over in (None, *LAYOUTS):
         critic = Clip(clip, axis_name=parallel.AXIS if over == "pmap" else None)
         for name, made in (
             ("", one_step(Diffusion(recipe), batch, params, over=over, steps=20)),

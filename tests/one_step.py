@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import optax
 
-from glide_jax import parallel
+from glide_jax.layouts import LAYOUTS
 from glide_jax.training.step import TrainState, init_state, make_step
 
 OPTIMIZER = optax.sgd(0.1, momentum=0.9)
@@ -22,8 +22,8 @@ class Made(NamedTuple):
 
 
 def one_step(task, batch, params, *, over=None, accumulate=1, optimizer=OPTIMIZER, steps=1):
-    """Steps over all devices, in a layout of `parallel.LAYOUTS`, or left to one."""
-    layout = parallel.LAYOUTS.get(over)
+    """Steps over all devices, in a layout of `LAYOUTS`, or left to one."""
+    layout = LAYOUTS.get(over)
     axis_name = layout and layout.axis_name
     step = make_step(task, optimizer, accumulate=accumulate, axis_name=axis_name)
 

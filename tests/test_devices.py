@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from glide_jax import Pipeline, parallel, sampling
+from glide_jax import Pipeline, sampling
+from glide_jax.layouts import LAYOUTS
 from tests import tiny
 from tests.eight_devices import COUNTS, GUIDED
 from tests.one_step import distance
@@ -51,7 +52,7 @@ def test_other_samplers_guided_give_the_same_pictures_on_eight_devices(drawn, na
     assert levels_apart(drawn[f"8, {name}"], expected) <= 1
 
 
-@pytest.mark.parametrize("over", parallel.LAYOUTS)
+@pytest.mark.parametrize("over", LAYOUTS)
 @pytest.mark.parametrize("of", ["", "CLIP's "])
 @pytest.mark.parametrize("name", ["loss", "gradient", "curve", "params", "average"])
 def test_eight_devices_make_the_steps_of_one(drawn, over, of, name):

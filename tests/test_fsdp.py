@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec
 
 from glide_jax import checkpoint, parallel
 from glide_jax.config import Optim, Recipe
+from glide_jax.layouts import LAYOUTS, shard_spec
 from glide_jax.training import loop
 from glide_jax.training.optimizer import make_optimizer
 from glide_jax.training.step import Mean, init_state, make_step
@@ -38,7 +39,7 @@ ROWS, WIDTH = 8, 64
     ],
 )
 def test_the_largest_dimension_that_divides_is_spread(path, shape, devices, spec):
-    assert parallel.shard_spec(path, shape, devices) == PartitionSpec(*spec)
+    assert shard_spec(path, shape, devices) == PartitionSpec(*spec)
 
 
 class Regression:
@@ -69,7 +70,7 @@ def batches(number):
 
 def trained(over, optimizer, accumulate=1, steps=6):
     """The state and its metrics after some steps, and the shapes that lay it out."""
-    layout = parallel.LAYOUTS[over]
+    layout = LAYOUTS[over]
 
     def begin(params):
         return init_state(params, optimizer, (0.9,), timestep_stats=empty_history(5))
@@ -122,7 +123,7 @@ def test_spread_or_whole_the_state_becomes_the_same(name, accumulate):
 
 def test_a_checkpoint_moves_between_layouts(tmp_path):
     optimizer = optax.sgd(0.1, momentum=0.9)
-    states = {over: trained(over, optimizer) for over in parallel.LAYOUTS}
+    states = {over: trained(over, optimizer) for over in LAYOUTS}
     for over, (state, _, _) in states.items():
         with checkpoint.Checkpoints(tmp_path / over) as checkpoints:
             checkpoints.save(state)
@@ -157,9 +158,9 @@ class Silent:
         jax.config.update("jax_transfer_guard", "disallow")
 
 
-@pytest.mark.parametrize("over", parallel.LAYOUTS)
+@pytest.mark.parametrize("over", LAYOUTS)
 def test_the_next_batch_is_on_its_way_and_nothing_else_is_moved_in_the_loop(over):
-    layout, optimizer, placed, steps = parallel.LAYOUTS[over], optimizer_of("adamw"), [], 4
+    layout, optimizer, placed, steps = LAYOUTS[over], optimizer_of("adamw"), [], 4
     state, _, shapes = trained(over, optimizer, steps=0)
     step = make_step(Regression(), optimizer, axis_name=layout.axis_name)
     programs = SimpleNamespace(

@@ -10,7 +10,7 @@ LEVELS = (
     ("config", "files", "cli"),
     ("text", "tensors"),
     ("models", "diffusion", "data", "parallel", "images", "fitting", "plots"),
-    ("model_folder", "given", "settings", "retrieval"),
+    ("layouts", "model_folder", "given", "settings", "retrieval"),
     ("checkpoint", "sampling", "edits"),
     ("retouching",),
     ("drawing",),

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from glide_jax import config, model_folder, parallel
+from glide_jax.layouts import shard_spec
 from glide_jax.models.text2im import count_parameters
 from glide_jax.training.optimizer import trained_parameters
 from glide_jax.training.paths import combine, partition
@@ -91,7 +92,7 @@ def _exact_parts(recipe, state, devices):
 
 def _bytes(recipe, path, leaf, devices):
     size = math.prod(leaf.shape) * leaf.dtype.itemsize
-    is_spread = recipe.parallel == "fsdp" and any(parallel.shard_spec(path, leaf.shape, devices))
+    is_spread = recipe.parallel == "fsdp" and any(shard_spec(path, leaf.shape, devices))
     return size // devices if is_spread else size
 
 

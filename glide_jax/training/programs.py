@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from glide_jax import config, parallel
+from glide_jax.layouts import LAYOUTS
 from glide_jax.training.optimizer import make_optimizer, trained_parameters
 from glide_jax.training.step import TrainState, init_state, make_step
 from glide_jax.training.tasks import task_of
@@ -18,9 +19,9 @@ class Programs(NamedTuple):
 
     init: Callable  # key -> the TrainState before the first step, of fresh parameters, laid out
     begin: Callable  # parameters -> the same of these
-    place: Callable  # this process's rows of a batch -> what the step takes; see `parallel.Layout`
+    place: Callable  # this process's rows of a batch -> what the step takes; see `layouts.Layout`
     whole: Callable  # a key -> what the step takes
-    step: Callable  # see `parallel.pmap_step` and `parallel.fsdp_step`
+    step: Callable  # see `layouts.pmap_step` and `layouts.fsdp_step`
     evaluate: Callable  # (params, batch, key) -> numbers by name; see `tasks`
     state: TrainState  # the shapes of one, and how it is laid out
 
@@ -67,7 +68,7 @@ def make_programs(recipe: config.Recipe) -> Programs:
 @lru_cache(maxsize=8)
 def programs_of(recipe: config.Recipe, dtype: Any) -> Programs:
     """As `make_programs`, of a recipe that says nothing but what the programs depend on."""
-    layout = parallel.LAYOUTS[recipe.parallel]
+    layout = LAYOUTS[recipe.parallel]
     task = task_of(recipe, dtype, layout.axis_name)
     optimizer = make_optimizer(recipe)
     # Of a jitted function the shapes are found by the trace that a call then uses again.
