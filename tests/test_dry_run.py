@@ -9,7 +9,7 @@ import pytest
 import train
 from glide_jax.models.text2im import count_parameters
 from glide_jax.training import dry_run
-from glide_jax.training.dry_run import Needs, check_fits, estimate, parse_bytes
+from glide_jax.training.dry_run import Needs, check_fits, estimate, kept_bytes, parse_bytes
 from glide_jax.training.programs import make_programs
 from tests import tiny
 
@@ -39,7 +39,7 @@ def test_parameters_averages_and_optimizer_are_what_training_holds(needs):
 
 def test_spread_they_are_what_the_layout_s_shards_hold(monkeypatch):
     recipe = replace(RECIPE, parallel="fsdp")
-    monkeypatch.setattr(dry_run, "_gradient", lambda *_: Uncompiled())
+    monkeypatch.setattr(dry_run, "_activations", lambda *_: (0, "nobody"))
     parts = estimate(recipe, 2).parts
     state = make_programs(recipe).state
 
@@ -56,29 +56,20 @@ def test_spread_they_are_what_the_layout_s_shards_hold(monkeypatch):
     assert parts["parameters gathered, at most"] == 4 * count_parameters(state.params)
 
 
-class Uncompiled:
-    """A lowered program, or none, of which no memory is known."""
-
-    temp_size_in_bytes = 0
-
-    def __init__(self, lowered=None):
-        self.lowered = lowered
-
-    def cost_analysis(self):
-        return self.lowered.cost_analysis() if self.lowered else {"flops": 0.0}
-
-    def compile(self):
-        return self
-
-    def memory_analysis(self):
-        return self
-
-
-def test_what_is_computed_anew_takes_up_to_another_forward_pass(needs, monkeypatch):
-    lower = dry_run._gradient
-    monkeypatch.setattr(dry_run, "_gradient", lambda *given: Uncompiled(lower(*given)))
+def test_what_is_computed_anew_takes_time_and_saves_memory(needs):
     anew = estimate(replace(RECIPE, remat="blocks"), 2)
     assert 1.2 < anew.flops / needs[0].flops < 1.35
+    assert anew.parts["activations"] < 0.3 * needs[0].parts["activations"]
+
+
+def test_what_a_loss_keeps_is_counted():
+    w, x = jax.ShapeDtypeStruct((5, 3), "float32"), jax.ShapeDtypeStruct((7, 5), "float32")
+
+    def loss(w, x):
+        return jax.numpy.sum(jax.numpy.sin(x @ w))
+
+    # Of sin its derivative, [7, 3]; of the product x, which goes in.
+    assert kept_bytes(loss, (w, x)) == 7 * 3 * 4
 
 
 def test_a_step_s_flops_are_at_least_those_of_its_matrix_products(needs):
@@ -110,7 +101,7 @@ def small(state, activations, **recipe):
     """Needs of a recipe that was not measured, in GiB."""
     parts = {"parameters": state * GIB, "activations": activations * GIB}
     recipe = replace(tiny.RECIPE, batch_size=96, **recipe)
-    return Needs(recipe, devices=8, rows=12, parameters=1, flops=1.0, parts=parts)
+    return Needs(recipe, devices=8, rows=12, parameters=1, flops=1.0, parts=parts, source="")
 
 
 @pytest.mark.parametrize(
@@ -135,12 +126,12 @@ def test_what_fits_is_let_pass():
 
 def test_the_command_prints_and_trains_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(dry_run, "_gradient", lambda *_: Uncompiled())
+    monkeypatch.setattr(dry_run, "_activations", lambda *_: (0, "nobody"))
     recipe = str(train.CONFIGS / "tiny.py")
     train.main([recipe, "--dry-run", "--devices", "4", "--device-memory", "16GiB"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("tiny on 4 devices: 2 pictures of each at a time, float32")
-    assert "117,286 parameters" in lines and any("compiler's estimate" in line for line in lines)
+    assert "117,286 parameters" in lines and "     0.00  activations  (nobody)" in lines
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="give --parallel fsdp"):
         train.main([recipe, "--dry-run", "--devices", "4", "--device-memory", "1MiB"])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Var
 
 from glide_jax import config, model_folder, parallel
 from glide_jax.layouts import shard_spec
@@ -29,6 +30,7 @@ class Needs(NamedTuple):
     parameters: int
     flops: float  # a step, of all devices together
     parts: dict[str, int]  # bytes of each device's memory, by what they are for
+    source: str  # of the activations' figure
 
     @property
     def total(self):
@@ -60,12 +62,12 @@ def estimate(recipe: config.Recipe, devices) -> Needs:
     parallel.check_batch_size(recipe.batch_size, accumulate, devices)
     rows = recipe.batch_size // devices // accumulate
     state = make_programs(dataclasses.replace(recipe, parallel="pmap")).state
-    gradient = _gradient(recipe, state, rows)
+    loss, arguments = _loss(recipe, state, rows)
+    gradient = jax.jit(jax.grad(loss)).lower(*arguments)
     flops = gradient.cost_analysis()["flops"] * accumulate * devices
-    parts = _exact_parts(recipe, state, devices) | {
-        "activations": gradient.compile().memory_analysis().temp_size_in_bytes
-    }
-    return Needs(recipe, devices, rows, count_parameters(state.params), flops, parts)
+    activations, source = _activations(recipe, loss, arguments, gradient)
+    parts = _exact_parts(recipe, state, devices) | {"activations": activations}
+    return Needs(recipe, devices, rows, count_parameters(state.params), flops, parts, source)
 
 
 def _exact_parts(recipe, state, devices):
@@ -96,8 +98,33 @@ def _bytes(recipe, path, leaf, devices):
     return size // devices if is_spread else size
 
 
-def _gradient(recipe, state, rows):
-    """The gradient of the loss on a device's rows, lowered for one device of this backend."""
+def _activations(recipe, loss, arguments, gradient):
+    """Bytes that a loss's gradient takes beside what goes in and comes out, and who says so."""
+    backend = jax.default_backend()
+    if backend == "cpu" and recipe.remat != "none":
+        # The compiler joins what is to be computed anew with what it was computed from before.
+        return kept_bytes(loss, arguments), "kept for the backward pass, by the trace of the loss"
+    estimate = gradient.compile().memory_analysis().temp_size_in_bytes
+    return estimate, f"the compiler's estimate on this backend, {backend}"
+
+
+def kept_bytes(loss, arguments):
+    """Bytes that the forward pass of a loss keeps for the gradient by its first argument.
+
+    What goes in is not counted.
+    """
+
+    def backward(first, *others):
+        return jax.vjp(lambda first: loss(first, *others), first)[1]
+
+    program = jax.make_jaxpr(backward)(*arguments).jaxpr
+    given = set(program.invars)
+    kept = {v for v in program.outvars if isinstance(v, Var) and v not in given}
+    return sum(math.prod(v.aval.shape) * v.aval.dtype.itemsize for v in kept)
+
+
+def _loss(recipe, state, rows):
+    """The loss on a device's rows, and the shapes of its arguments, the trained parameters first."""
     task = task_of(recipe, parallel.default_dtype(recipe.dtype))
     side, text = recipe.model.image_size, recipe.model.text
     batch = {
@@ -108,21 +135,18 @@ def _gradient(recipe, state, rows):
     }
     moving, frozen = partition(state.params, trained_parameters(state.params, recipe.optim))
 
-    def gradient(moving, frozen, batch, key, timestep_stats):
-        def loss(moving):
-            return task.loss(combine(moving, frozen), batch, key, timestep_stats)[0]
-
-        return jax.grad(loss)(moving)
+    def loss(moving, frozen, batch, key, timestep_stats):
+        return task.loss(combine(moving, frozen), batch, key, timestep_stats)[0]
 
     key = jax.eval_shape(jax.random.key, 0)
-    return jax.jit(gradient).lower(moving, frozen, batch, key, state.timestep_stats)
+    return loss, (moving, frozen, batch, key, state.timestep_stats)
 
 
 def table(needs: Needs):
     """The needs as lines of text."""
     recipe, gib = needs.recipe, 2**30
     dtype = parallel.default_dtype(recipe.dtype).name
-    notes = {"activations": f"  the compiler's estimate on this backend, {jax.default_backend()}"}
+    notes = {"activations": f"  ({needs.source})"}
     whole = needs.parameters * 4 / gib
     return "\n".join(
         (
