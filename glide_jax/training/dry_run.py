@@ -124,7 +124,7 @@ def kept_bytes(loss, arguments):
 
 
 def _loss(recipe, state, rows):
-    """The loss on a device's rows, and the shapes of its arguments, the trained parameters first."""
+    """The loss on a device's rows, and its arguments' shapes, the trained parameters first."""
     task = task_of(recipe, parallel.default_dtype(recipe.dtype))
     side, text = recipe.model.image_size, recipe.model.text
     batch = {
