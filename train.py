@@ -35,6 +35,12 @@ class Arguments:
     """How many processes train together."""
     process_id: int | None = None
     """This process's number, from 0 on."""
+    dry_run: bool = False
+    """Trains nothing, but says what the training takes of each device's memory."""
+    devices: int | None = None
+    """How many a dry run counts with; by default those that are here."""
+    device_memory: str | None = None
+    """Of each device, such as 16GiB: a dry run that needs more says what to change."""
 
 
 def load_recipe(path):
@@ -57,6 +63,21 @@ def load_recipe(path):
     return recipe, module.__doc__
 
 
+def dry_run(parsed):
+    """Prints what a training takes; a ValueError says what to change where it does not fit."""
+    import jax
+
+    from glide_jax.training import dry_run
+
+    if parsed.devices is not None and parsed.devices < 1:
+        raise ValueError(f"--devices is {parsed.devices}; it must be 1 or more")
+    memory = parsed.device_memory and dry_run.parse_bytes(parsed.device_memory)
+    needs = dry_run.estimate(parsed.recipe, parsed.devices or jax.device_count())
+    print(dry_run.table(needs))
+    if memory:
+        dry_run.check_fits(needs, memory)
+
+
 def main(arguments):
     """Parses, builds, runs."""
     if not arguments or arguments[0].startswith("-"):
@@ -67,6 +88,11 @@ def main(arguments):
     recipe, description = load_recipe(arguments[0])
     prog = f"train.py {arguments[0]}"
     parsed = cli.parse(Arguments, arguments[1:], prog, description, Arguments(recipe))
+    if parsed.dry_run:
+        dry_run(parsed)
+        return
+    if parsed.devices is not None or parsed.device_memory is not None:
+        raise ValueError("--devices and --device-memory are a dry run's; give --dry-run, too")
 
     # After parsing: --help need not wait for JAX.
     from glide_jax import parallel

@@ -148,7 +148,7 @@ class Checkpoints:
         )
 
     def restore(self, like):
-        """The newest train state that can be read, on all local devices, of the shapes of `like`.
+        """The newest train state that can be read, of the shapes of `like`, laid out as they say.
 
         Newer steps that cannot be read are moved to the run's folder `unreadable`, with a warning.
         Where no step can be read a ValueError says so, and all stay where they are.
@@ -159,7 +159,7 @@ class Checkpoints:
             try:
                 restored = self._restore(step, target)
                 expected = restored.pop(CHECKSUM)
-                state = parallel.from_global(type(like)(**restored))
+                state = parallel.from_global(type(like)(**restored), like)
                 if checksum(state) != expected:
                     raise ValueError("its content is not what was saved")
             except Exception as error:
@@ -217,11 +217,11 @@ def _cause(failure):
 
 
 def checksum(tree):
-    """CRC-32 over the bytes of a replicated tree's leaves, a uint32 [].
+    """CRC-32 over the bytes of a tree's leaves, a uint32 []: the same however they are laid out.
 
     The storage has none of its own over the numbers: a bit that changed would go unseen.
     """
-    leaves = [np.ascontiguousarray(leaf.addressable_data(0)) for leaf in jax.tree.leaves(tree)]
+    leaves = [np.ascontiguousarray(parallel.on_host(leaf)) for leaf in jax.tree.leaves(tree)]
     with ThreadPoolExecutor() as pool:
         sums = list(pool.map(lambda leaf: zlib.crc32(leaf.view(np.uint8).reshape(-1)), leaves))
     return np.array(zlib.crc32(np.array(sums, "<u4")), np.uint32)

@@ -1,4 +1,6 @@
-"""Devices and processes: how a step is mapped over them and how arrays are laid out on them."""
+"""Devices and processes: how arrays are laid out on them, and come back from them."""
+
+import os
 
 import jax
 import numpy as np
@@ -11,14 +13,19 @@ AXIS = "batch"
 def start(coordinator, num_processes=None, process_id=None):
     """Joins this process to those of a training on several hosts, before JAX is used.
 
+    What is None is taken from JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+
     Args:
         coordinator: HOST:PORT of the first process, or "auto" where the cluster says it (TPU pods,
-            Slurm, Kubernetes); None for a training of one process.
+            Slurm, Kubernetes); none for a training of one process.
         num_processes: how many there are.
         process_id: this one's number, from 0 on.
 
     Raises a ValueError where the processes cannot be joined.
     """
+    coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+    num_processes = _or_environment(num_processes, "JAX_NUM_PROCESSES")
+    process_id = _or_environment(process_id, "JAX_PROCESS_ID")
     if coordinator is None:
         if num_processes is not None or process_id is not None:
             raise ValueError("there is no --coordinator; give it with the number of processes")
@@ -32,6 +39,14 @@ def start(coordinator, num_processes=None, process_id=None):
             f"the processes cannot be joined at {coordinator!r}: {reason}; give --coordinator "
             "HOST:PORT, --num-processes and --process-id, or auto on a cluster that says them"
         ) from error
+
+
+def _or_environment(number, name):
+    if number is not None or name not in os.environ:
+        return number
+    if not os.environ[name].isdecimal():
+        raise ValueError(f"{name} is {os.environ[name]!r}; it must be a whole number, 0 or more")
+    return int(os.environ[name])
 
 
 def is_lead():
@@ -62,11 +77,16 @@ def local_mesh(devices=None):
     return Mesh(np.array(jax.local_devices() if devices is None else devices), (AXIS,))
 
 
+def global_mesh():
+    """A mesh of all devices of all processes."""
+    return Mesh(np.array(jax.devices()), (AXIS,))
+
+
 def replicate(tree, mesh=None):
     """A copy of each leaf on every device of a mesh, by default of all local ones.
 
-    So `pmap_step` lays out what it gives back: were the layout that goes in another one, the first
-    step would be compiled twice.
+    So `layouts.pmap_step` lays out what it gives back: were the layout that goes in another one,
+    the first step would be compiled twice.
     """
     return jax.device_put(tree, NamedSharding(mesh or local_mesh(), PartitionSpec()))
 
@@ -90,68 +110,68 @@ def over_rows(function, mesh):
 
 
 def on_one_device(tree):
-    """A replicated tree's copy on the first local device, for work that one device does alone."""
-    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+    """A tree's whole copy on the first local device, for work that one device does alone.
+
+    Where its leaves are spread over several processes, all of them must call.
+    """
+    first = jax.local_devices()[0]
+
+    def copy(leaf):
+        return leaf.addressable_data(0) if leaf.is_fully_replicated else on_host(leaf)
+
+    return jax.device_put(jax.tree.map(copy, tree), first)
+
+
+def on_host(leaf):
+    """All of an array, wherever its parts are; where in several processes, all of them must call.
+
+    Returns:
+        A numpy array, which may share an array's memory.
+    """
+    if leaf.is_fully_replicated:
+        return np.asarray(leaf.addressable_data(0))
+    if leaf.is_fully_addressable:
+        return np.asarray(leaf)
+    return multihost_utils.process_allgather(leaf, tiled=True)
 
 
 def to_global(tree):
-    """A tree that is replicated in each process, as a checkpoint takes it.
+    """A tree, whole in each process or spread over all devices, as a checkpoint takes it.
 
     Of one process these are copies on the host, which orbax writes in half of the time; of several
     they are arrays of all processes' devices.
     """
     if jax.process_count() == 1:
-        return jax.tree.map(np.array, on_one_device(tree))
-    return multihost_utils.host_local_array_to_global_array(tree, _everywhere(), PartitionSpec())
+        return jax.tree.map(lambda leaf: np.array(on_host(leaf)), tree)
+    return multihost_utils.host_local_array_to_global_array(tree, global_mesh(), PartitionSpec())
 
 
 def global_shapes(tree):
-    """The shapes of a tree (of arrays or of shapes) as `to_global` lays its arrays out."""
-    sharding = NamedSharding(_everywhere(), PartitionSpec())
+    """The shapes of a tree (see `layouts.Layout`) as `to_global` lays its arrays out."""
+    whole = NamedSharding(global_mesh(), PartitionSpec())
     return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or whole),
+        tree,
     )
 
 
-def from_global(tree):
-    """What `to_global` gave, replicated in each process again."""
-    if jax.process_count() == 1:
+def from_global(tree, shapes):
+    """What `to_global` gave, where `shapes` say that it lies: whole in each process by default."""
+    if jax.process_count() == 1 or jax.tree.leaves(shapes)[0].sharding is not None:
         return tree
     return replicate(
-        multihost_utils.global_array_to_host_local_array(tree, _everywhere(), PartitionSpec())
+        multihost_utils.global_array_to_host_local_array(tree, global_mesh(), PartitionSpec())
     )
 
 
-def _everywhere():
-    return Mesh(np.array(jax.devices()), (AXIS,))
-
-
-def pmap_step(step):
-    """A one-device `(state, batch, key) -> (state, metrics)` on all devices of all processes.
-
-    The state and the metrics are the same on every device and have no device axis; the batch leads
-    with the local one (see `split_batch`). The state that goes in is donated: use the one that
-    comes out.
-    """
-    return jax.pmap(
-        step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=(None, None), donate_argnums=(0,)
-    )
-
-
-def check_batch_size(size, accumulate=1):
+def check_batch_size(size, accumulate=1, devices=None):
     """Raises a ValueError where a batch does not divide evenly over devices and their parts."""
-    devices = jax.device_count()
+    devices = devices or jax.device_count()
     if size % (devices * accumulate):
         parts = f", in {accumulate} parts each (Optim.accumulate)" if accumulate > 1 else ""
         raise ValueError(
             f"batch_size is {size}; it must be a multiple of the {devices} devices{parts}"
         )
-
-
-def split_batch(batch):
-    """Each leaf [B, ...] of this process's rows as [local devices, B / devices, ...]."""
-    devices = jax.local_device_count()
-    return jax.tree.map(lambda leaf: leaf.reshape(devices, -1, *leaf.shape[1:]), batch)
 
 
 def peak_memory():

@@ -1,6 +1,6 @@
 """python -m tests.eight_devices FILE.npz: what one, two and eight simulated devices make.
 
-Pictures by 1, 2 and 8 of them, and a step of each kind of training by one and by all.
+Pictures by 1, 2 and 8 of them, and twenty steps of each kind of training by one and by all.
 
 A program of its own, for a process has as many devices as it was started with.
 """
@@ -10,9 +10,11 @@ from dataclasses import replace
 
 import jax
 import numpy as np
+import optax
 from jax.flatten_util import ravel_pytree
 
 from glide_jax import Pipeline, parallel
+from glide_jax.layouts import LAYOUTS
 from glide_jax.training.tasks import Clip, Diffusion
 from tests import tiny
 from tests.one_step import one_step
@@ -22,23 +24,33 @@ COUNTS = (1, 2, 8)
 # 1 / sqrt(alphas_cumprod), 20,000: two levels now and then. From five on later steps mend it.
 STEPS = 5
 PROMPTS = ["a red circle", "two small green stars"]
+# Clipped, for twenty steps on parameters that were drawn at random go astray otherwise.
+SGD = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.05, momentum=0.9))
 GUIDED = {"ddim": {"sampler": "ddim", "eta": 1.0}, "dpmpp": {"sampler": "dpmpp"}}
 
 
 def train(params, tokenizer):
-    """A step's loss, gradient and parameters after it, the trees as vectors, by what made them."""
+    """What training makes on one device and, in each layout, on eight, the trees as vectors.
+
+    The first step's loss and gradient; of twenty steps every loss, and how far the parameters and
+    their average have moved after them.
+    """
     (whole,) = tiny.batches(0, 1, tokenizer, size=16)
     recipe, batch = tiny.made_smaller(whole)
     clip, clip_params = replace(recipe, model=tiny.CLIP), tiny.random_params(3, tiny.CLIP)
-    for count in (1, 8):
-        critic = Clip(clip, axis_name=parallel.AXIS if count == 8 else None)
-        for name, made in (
-            ("", one_step(Diffusion(recipe), batch, params, mapped=count == 8)),
-            ("CLIP's ", one_step(critic, whole, clip_params, mapped=count == 8)),
+    for over in (None, *LAYOUTS):
+        critic = Clip(clip, axis_name=parallel.AXIS if over == "pmap" else None)
+        for name, *case in (
+            ("", Diffusion(recipe), batch, params),
+            ("CLIP's ", critic, whole, clip_params),
         ):
-            yield f"{count}, {name}loss", made.means["loss"]
-            yield f"{count}, {name}gradient", ravel_pytree(made.gradient)[0]
-            yield f"{count}, {name}params", ravel_pytree(made.state.params)[0]
+            made = one_step(*case, over=over, optimizer=SGD, steps=20)
+            start = ravel_pytree(case[-1])[0]
+            yield f"{over}, {name}loss", made.means["loss"]
+            yield f"{over}, {name}gradient", ravel_pytree(made.gradient)[0]
+            yield f"{over}, {name}curve", made.curve
+            yield f"{over}, {name}params", ravel_pytree(made.state.params)[0] - start
+            yield f"{over}, {name}average", ravel_pytree(made.state.ema_params)[0] - start
 
 
 def main(path):

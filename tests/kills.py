@@ -55,10 +55,10 @@ def environment(devices):
     }
 
 
-def finish(run, *options):
+def finish(run, *options, devices=2):
     """Runs a training to its end: the seconds it took, and its weights as bytes."""
     since = time.perf_counter()
-    process = start(run, *options)
+    process = start(run, *options, devices=devices)
     _, errors = process.communicate()
     if process.returncode:
         raise RuntimeError(errors)

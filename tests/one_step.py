@@ -1,37 +1,49 @@
-"""One step of SGD on a model, for tests that compare devices, and how far two trees are apart."""
+"""Steps of SGD on a model, for tests that compare devices, and how far two trees are apart."""
 
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 
-from glide_jax import parallel
+from glide_jax.layouts import LAYOUTS
 from glide_jax.training.step import TrainState, init_state, make_step
+
+OPTIMIZER = optax.sgd(0.1, momentum=0.9)
 
 
 class Made(NamedTuple):
-    """What a step made."""
+    """What one or more steps made."""
 
-    state: TrainState
-    gradient: Any
-    means: dict[str, Any]
+    state: TrainState  # after the last
+    gradient: Any  # of the first
+    means: dict[str, Any]  # of the first
+    curve: Any  # every step's loss
 
 
-def one_step(task, batch, params, *, mapped, accumulate=1):
-    """A step over all devices, or left to one."""
-    optimizer = optax.sgd(0.1, momentum=0.9)
-    axis_name = parallel.AXIS if mapped else None
+def one_step(task, batch, params, *, over=None, accumulate=1, optimizer=OPTIMIZER, steps=1):
+    """Steps over all devices, in a layout of `LAYOUTS`, or left to one."""
+    layout = LAYOUTS.get(over)
+    axis_name = layout and layout.axis_name
     step = make_step(task, optimizer, accumulate=accumulate, axis_name=axis_name)
-    state = init_state(params, optimizer, (0.9,), timestep_stats=task.init_stats())
-    if mapped:
-        step, batch = parallel.pmap_step(step), parallel.split_batch(batch)
-        state = parallel.replicate(state)
+
+    def begin(params):
+        return init_state(params, optimizer, (0.9,), timestep_stats=task.init_stats())
+
+    if layout:
+        shapes = layout.state(jax.eval_shape(begin, params))
+        state, batch = layout.made(begin, shapes)(params), layout.batch(batch)
+        step = layout.step(step, shapes)
     else:
-        step = jax.jit(step)
-    state, metrics = step(state, batch, jax.random.key(2))
-    means = {name: mean.total / mean.count for name, mean in metrics.items()}
-    # The momentum is at first the gradient.
-    return Made(*jax.device_get((state, state.opt_state[0].trace, means)))
+        state, step = begin(params), jax.jit(step)
+    means = []
+    for number in range(steps):
+        state, metrics = step(state, batch, jax.random.key(2))
+        means.append({name: mean.total / mean.count for name, mean in metrics.items()})
+        if number == 0:  # the momentum is at first the gradient
+            gradient = jax.device_get(optax.tree.get(state.opt_state, "trace"))
+    curve = np.array([each["loss"] for each in means])
+    return Made(jax.device_get(state), gradient, jax.device_get(means[0]), curve)
 
 
 def distance(one, other):

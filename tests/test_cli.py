@@ -103,7 +103,7 @@ BAD_TRAIN = [
     (["configs/tinny.py"], "there is no recipe 'configs/tinny.py'; did you mean configs/tiny.py?"),
     (
         ["README.md"],
-        "'README.md'; configs has cfg_finetune.py, finetune.py, finetune_published.py,",
+        "'README.md'; configs has base64.py, base64_paper.py, cfg_finetune.py, finetune.py,",
     ),
     (["sample.py"], "has no attribute 'get_config'"),
     ([CONFIG, "--seed", "99999999999999999999"], "Recipe.seed is 99999999999999999999"),
@@ -113,6 +113,13 @@ BAD_TRAIN = [
     ([CONFIG, "--steps", "few"], "Error parsing --steps: invalid literal for int()"),
     ([CONFIG, "--batch-size", "7"], "batch_size is 7; it must be a multiple of"),
     ([CONFIG, "--model.schedule", "cosine"], "invalid choice 'cosine'"),
+    ([CONFIG, "--devices", "8"], "--devices and --device-memory are a dry run's"),
+    ([CONFIG, "--dry-run", "--devices", "0"], "--devices is 0; it must be 1 or more"),
+    (
+        [CONFIG, "--dry-run", "--device-memory", "16"],
+        "--device-memory is '16'; it must be a number",
+    ),
+    ([CONFIG, "--dry-run", "--devices", "3"], "batch_size is 8; it must be a multiple of the 3"),
     ([CONFIG, "--run", "{file}/run"], "{file}"),
     ([CONFIG, "--init-from", "corgi"], "there is no model 'corgi': it is neither a folder with"),
     ([CONFIG, "--init-from", "{file}"], "neither a folder with a config.json nor one of shapes32"),

@@ -72,9 +72,9 @@ def test_pairs_that_cannot_be_told_apart_cost_log_n():
 def test_two_devices_tell_the_whole_batch_apart_and_make_the_step_of_one(batch, clip_params):
     assert jax.local_device_count() == 2
     make = partial(tasks.Clip, RECIPE)
-    expected, expected_gradient, means = one_step(make(), batch, clip_params, mapped=False)
+    expected, expected_gradient, means, _ = one_step(make(), batch, clip_params)
     task = make(axis_name=parallel.AXIS)
-    state, gradient, found = one_step(task, batch, clip_params, mapped=True)
+    state, gradient, found, _ = one_step(task, batch, clip_params, over="pmap")
     for name in means.keys() & {"loss", "logit_scale", "grad_norm"}:
         np.testing.assert_allclose(found[name], means[name], rtol=1e-5)
     assert distance(gradient, expected_gradient) < 1e-5
@@ -97,12 +97,12 @@ def test_draws_are_even_and_depend_on_the_row_alone():
 def test_the_loss_is_of_noised_pictures_or_of_clean_ones(recipe, is_noised, batch, monkeypatch):
     seen = []
 
-    def image_embedding(model, params, x_t, t, dtype):
+    def image_embedding(model, params, x_t, t, dtype, remat):
         seen.append((x_t, t))
         return jnp.eye(len(x_t))
 
     monkeypatch.setattr(tasks.clip, "image_embedding", image_embedding)
-    monkeypatch.setattr(tasks.clip, "text_embedding", lambda *_, dtype: jnp.eye(8))
+    monkeypatch.setattr(tasks.clip, "text_embedding", lambda *_, dtype, remat: jnp.eye(8))
     params, key = {"logit_scale": jnp.zeros(())}, jax.random.key(0)
     loss, (metrics, _) = tasks.Clip(recipe).loss(params, batch, key)
     np.testing.assert_allclose(loss, np.log(1 + 7 / np.e), rtol=1e-5)

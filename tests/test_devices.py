@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from glide_jax import Pipeline, sampling
+from glide_jax.layouts import LAYOUTS
 from tests import tiny, xla
 from tests.eight_devices import COUNTS, GUIDED
 from tests.one_step import distance
@@ -51,11 +52,12 @@ def test_other_samplers_guided_give_the_same_pictures_on_eight_devices(drawn, na
     assert levels_apart(drawn[f"8, {name}"], expected) <= 1
 
 
+@pytest.mark.parametrize("over", LAYOUTS)
 @pytest.mark.parametrize("of", ["", "CLIP's "])
-@pytest.mark.parametrize("name", ["loss", "gradient", "params"])
-def test_eight_devices_make_the_step_of_one(drawn, of, name):
-    name = of + name
-    assert distance(drawn[f"8, {name}"], drawn[f"1, {name}"]) < 1e-5
+@pytest.mark.parametrize("name", ["loss", "gradient", "curve", "params", "average"])
+def test_eight_devices_make_the_steps_of_one(drawn, over, of, name):
+    name, most = of + name, 1e-5 if name in ("loss", "gradient") else 1e-4
+    assert distance(drawn[f"{over}, {name}"], drawn[f"None, {name}"]) < most
 
 
 @pytest.fixture

@@ -10,7 +10,10 @@ LEVELS = (
     ("config", "files", "cli"),
     ("text", "tensors"),
     ("models", "diffusion", "data", "parallel", "images", "fitting", "plots"),
-    ("model_folder", "given", "settings", "retrieval", "guiding", "reranking", "saving"),
+    (
+        *("layouts", "model_folder", "given", "settings", "retrieval"),
+        *("guiding", "reranking", "saving"),
+    ),
     ("checkpoint", "sampling", "edits"),
     ("retouching",),
     ("drawing",),

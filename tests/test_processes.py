@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 
 from glide_jax.training.log import read_metrics
 from tests import kills
+from tests.one_step import distance
 
 ENDLESS = ("--steps", "100000", "--sample-every", "100000", "--checkpoint-every", "5")
 
@@ -20,10 +21,10 @@ def free_address():
         return f"localhost:{server.getsockname()[1]}"
 
 
-def start_two(run, *options):
-    """One training in two processes of a device each."""
+def start_two(run, *options, devices=1):
+    """One training in two processes of so many devices each."""
     together = ("--coordinator", free_address(), "--num-processes", "2", "--process-id")
-    return [kills.start(run, *options, *together, number, devices=1) for number in "01"]
+    return [kills.start(run, *options, *together, number, devices=devices) for number in "01"]
 
 
 def end(process):
@@ -70,3 +71,19 @@ def test_one_process_goes_on_to_the_end_of_one_that_was_alone(stopped, tmp_path)
     found, expected = (load_file(r / "params.safetensors") for r in (run, tmp_path / "alone"))
     for name in expected:
         np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_two_processes_of_four_devices_are_gone_on_with_by_one_of_eight(tmp_path):
+    """The state is spread over both, and both are killed."""
+    run, spread = tmp_path / "run", ("--parallel", "fsdp", "--batch-size", "8")
+    processes = start_two(run, *ENDLESS, *spread, devices=4)
+    try:
+        kills.wait_for(lambda: (run / "checkpoints" / "5").exists(), processes[0])
+    finally:
+        for process in reversed(processes):
+            process.kill()
+    last = ("--steps", str(step_of(run) + 3), "--sample-every", "100000", *spread)
+    kills.finish(run, *last, devices=8)
+    kills.finish(tmp_path / "alone", *last, devices=8)
+    found, expected = (load_file(r / "params.safetensors") for r in (run, tmp_path / "alone"))
+    assert distance(found, expected) < 1e-5

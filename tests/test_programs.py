@@ -34,6 +34,8 @@ OTHER = {
     "caption_dropout": 0.3,
     "steps": 41,
     "dtype": "bfloat16",
+    "parallel": "fsdp",
+    "remat": "blocks",
     "erase": replace(RECIPE.erase, boxes=1.0, half_planes=0.0, strokes=0.0, whole=0.0),
     "low_res": replace(RECIPE.low_res, blur=1.0),
 }

@@ -41,6 +41,21 @@ def test_upsamplers_have_the_sizes_that_are_said(name, least, most):
 
 
 @pytest.mark.parametrize(
+    ("name", "text_encoder", "unet"),
+    [("base64", 76_695_808, 308_334_918), ("base64_paper", 1_316_249_600, 2_238_164_486)],
+)
+def test_base_models_have_the_sizes_of_the_published_one_and_of_the_paper_s(
+    name, text_encoder, unet
+):
+    recipe, _ = load_recipe(CONFIGS / f"{name}.py")
+    sizes = {
+        n: count_parameters(part) for n, part in model_folder.param_shapes(recipe.model).items()
+    }
+    # GLIDE, section 4: 2.3 and 1.2 billion, without the table of tokens; published: 385 million.
+    assert sizes == {"text_encoder": text_encoder, "unet": unet}
+
+
+@pytest.mark.parametrize(
     ("name", "least", "most"),
     [
         ("noised_clip", 158_123_265, 158_123_265),

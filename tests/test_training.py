@@ -274,10 +274,10 @@ def stub_losses(monkeypatch):
     """Makes the network give back its caption, a number; returns what will hold its inputs."""
     seen = {}
 
-    def encode_text(model, params, tokens, mask, dtype):
+    def encode_text(model, params, tokens, mask, dtype, remat):
         return {"text": jnp.mean(mask, axis=1) + jnp.mean(tokens, axis=1)}
 
-    def denoise(model, params, x, t, cond, dtype, dropout_key):
+    def denoise(model, params, x, t, cond, dtype, remat, dropout_key):
         return jnp.broadcast_to(cond["text"][:, None, None, None], (*x.shape[:3], 6))
 
     def hybrid_loss(network, schedule, x_0, t, eps, mse_weights):
@@ -348,8 +348,8 @@ def test_devices_and_parts_together_make_the_step_of_one(batch):
     task = Diffusion(dataclasses.replace(recipe, timestep_sampler="loss_second_moment"))
     params = tiny.random_params(model=tiny.SMALLER)
     assert jax.local_device_count() == 2
-    expected, expected_gradient, means = one_step(task, batch, params, mapped=False)
-    state, gradient, found = one_step(task, batch, params, mapped=True, accumulate=2)
+    expected, expected_gradient, means, _ = one_step(task, batch, params)
+    state, gradient, found, _ = one_step(task, batch, params, over="pmap", accumulate=2)
     for name in ("loss", "mse", "vb", "grad_norm"):
         np.testing.assert_allclose(found[name], means[name], rtol=1e-5)
     assert distance(gradient, expected_gradient) < 1e-5

@@ -164,6 +164,12 @@ class Recipe:
     """Of the weights, the noise and the dropouts."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of matrix products; auto is float32 on a CPU and bfloat16 elsewhere."""
+    parallel: Literal["pmap", "fsdp"] = "pmap"
+    """How devices share a training: each has the whole state (pmap), or its share of it (fsdp), for
+    models that are too large for one."""
+    remat: Literal["none", "attention", "blocks"] = "none"
+    """What the backward pass computes anew rather than keeps, to save memory: nothing, the UNet's
+    attention layers, or all blocks."""
     log_every: int = 50
     checkpoint_every: int = 1000
     sample_every: int = 5000
@@ -210,6 +216,8 @@ def _check_clip(recipe):
     _check_no_diffusion(recipe, "a CLIP")
     whole = "1, for a CLIP tells the captions of a whole batch apart: lower batch_size for memory"
     require(recipe.optim.accumulate == 1, "Optim.accumulate", recipe.optim.accumulate, whole)
+    blocks = "none or blocks, for a CLIP's attention is part of its blocks"
+    require(recipe.remat != "attention", "Recipe.remat", recipe.remat, blocks)
 
 
 def _check_classifier(recipe):
@@ -217,6 +225,8 @@ def _check_classifier(recipe):
     _check_no_diffusion(recipe, "a classifier")
     allowed = "'shapes', for a classifier learns the kinds of objects, which only its scenes tell"
     require(recipe.data.source == "shapes", "Data.source", recipe.data.source, allowed)
+    none = "none, for a classifier is small"
+    require(recipe.remat == "none", "Recipe.remat", recipe.remat, none)
 
 
 def _check_no_diffusion(recipe, what):

@@ -45,6 +45,7 @@ class ImageTower(nn.Module):
 
     clip: config.Clip
     dtype: Any = jnp.float32
+    remat: str = "none"  # see `Recipe.remat`
 
     @nn.compact
     def __call__(self, x, t):
@@ -68,8 +69,9 @@ class ImageTower(nn.Module):
         h = patches(((x + 1) * 127.5 - MEAN) / STD).reshape(len(x), -1, c.width)
         h = jnp.concatenate([times[t][:, None], h], axis=1) + positions[None]
         h = LayerNorm(name="in_norm")(h).astype(self.dtype)
+        block = nn.remat(Block) if self.remat == "blocks" else Block
         for layer in range(c.layers):
-            h = Block(c.heads, False, self.dtype, name=f"blocks_{layer}")(h)
+            h = block(c.heads, False, self.dtype, name=f"blocks_{layer}")(h)
         return project(h[:, 0], self.clip.embedding, self.dtype)
 
 
@@ -78,6 +80,7 @@ class TextTower(nn.Module):
 
     clip: config.Clip
     dtype: Any = jnp.float32
+    remat: str = "none"
 
     @nn.compact
     def __call__(self, tokens, mask):
@@ -86,8 +89,9 @@ class TextTower(nn.Module):
         table = self.param("token_embedding", small_normal, (c.vocab_size, c.width))
         positions = self.param("positional_embedding", small_normal, (c.context, c.width))
         h = (table[tokens] + positions[None]).astype(self.dtype)
+        block = nn.remat(Block) if self.remat == "blocks" else Block
         for layer in range(c.layers):
-            h = Block(c.heads, True, self.dtype, name=f"blocks_{layer}")(h)
+            h = block(c.heads, True, self.dtype, name=f"blocks_{layer}")(h)
         last = jnp.maximum(mask.sum(axis=-1) - 1, 0)
         return project(h[jnp.arange(len(h)), last], self.clip.embedding, self.dtype)
 
@@ -110,13 +114,14 @@ def init(clip: config.Clip, key):
     }
 
 
-def image_embedding(clip: config.Clip, params, x_t, t, *, dtype=jnp.float32):
+def image_embedding(clip: config.Clip, params, x_t, t, *, dtype=jnp.float32, remat="none"):
     """What noised pictures show.
 
     Args:
         x_t: float32 [B, H, W, 3]; clean pictures are in [-1, 1].
         t: int32 [B], their original timesteps, 0 to clip.timesteps - 1; 0 for an ordinary CLIP.
         dtype: of the matrix products.
+        remat: what a gradient computes anew; see `Recipe.remat`.
 
     Returns:
         float32 [B, embedding], of any length: only the direction counts.
@@ -127,10 +132,10 @@ def image_embedding(clip: config.Clip, params, x_t, t, *, dtype=jnp.float32):
     side = clip.image.image_size
     if x_t.shape[1:] != (side, side, 3):
         raise ValueError(f"x_t is {x_t.shape}; this CLIP takes pictures [B, {side}, {side}, 3]")
-    return ImageTower(clip, dtype).apply({"params": params["image"]}, x_t, t)
+    return ImageTower(clip, dtype, remat).apply({"params": params["image"]}, x_t, t)
 
 
-def text_embedding(clip: config.Clip, params, tokens, mask, *, dtype=jnp.float32):
+def text_embedding(clip: config.Clip, params, tokens, mask, *, dtype=jnp.float32, remat="none"):
     """What captions say, read at the last token of each.
 
     Args:
@@ -138,6 +143,7 @@ def text_embedding(clip: config.Clip, params, tokens, mask, *, dtype=jnp.float32
         mask: bool [B, context], true where there is caption, its start and end tokens included.
             The empty caption of a tokenizer without such tokens is read at its first padding.
         dtype: of the matrix products.
+        remat: as for `image_embedding`.
 
     Returns:
         float32 [B, embedding], of any length: only the direction counts.
@@ -147,7 +153,7 @@ def text_embedding(clip: config.Clip, params, tokens, mask, *, dtype=jnp.float32
     """
     if tokens.shape[1:] != (clip.text.context,):
         raise ValueError(f"tokens is {tokens.shape}; this CLIP takes rows [B, {clip.text.context}]")
-    return TextTower(clip, dtype).apply({"params": params["text"]}, tokens, mask)
+    return TextTower(clip, dtype, remat).apply({"params": params["text"]}, tokens, mask)
 
 
 def similarity(params, image, text):

@@ -44,19 +44,21 @@ def example_inputs(model: config.Diffusion, batch):
     return x, jnp.zeros(batch, jnp.int32), cond
 
 
-def encode_text(model: config.Diffusion, params, tokens, mask, *, dtype=jnp.float32):
+def encode_text(model: config.Diffusion, params, tokens, mask, *, dtype=jnp.float32, remat="none"):
     """Everything that the UNet takes from a caption, computed once for all steps.
 
     Args:
         tokens: int32 [B, ctx].
         mask: bool [B, ctx], true where there is caption; all false is the empty caption.
+        dtype: of the matrix products.
+        remat: what a gradient computes anew; see `Recipe.remat`.
 
     Returns:
         A condition: `text_emb` [B, 4 model_channels] and `text_kv`, a pair of
         [B, ctx, heads, head_channels] for each attention layer.
     """
-    _, unet = _networks(model, dtype)
-    emb, features = text_features(model, params, tokens, mask, dtype=dtype)
+    text_encoder, unet = _networks(model, dtype, remat)
+    emb, features = text_encoder.apply({"params": params["text_encoder"]}, tokens, mask)
     kv = unet.apply({"params": params["unet"]}, features, method="encode")
     return {"text_emb": emb, "text_kv": kv}
 
@@ -71,7 +73,17 @@ def text_features(model: config.Diffusion, params, tokens, mask, *, dtype=jnp.fl
     return text_encoder.apply({"params": params["text_encoder"]}, tokens, mask)
 
 
-def denoise(model: config.Diffusion, params, x, t, cond, *, dtype=jnp.float32, dropout_key=None):
+def denoise(
+    model: config.Diffusion,
+    params,
+    x,
+    t,
+    cond,
+    *,
+    dtype=jnp.float32,
+    dropout_key=None,
+    remat="none",
+):
     """One call of the UNet.
 
     Args:
@@ -80,11 +92,12 @@ def denoise(model: config.Diffusion, params, x, t, cond, *, dtype=jnp.float32, d
         cond: see the module's first lines.
         dtype: of the matrix products.
         dropout_key: a key turns dropout on.
+        remat: as for `encode_text`.
 
     Returns:
         float32 [B, H, W, 6]: the noise, then the fraction of the variance's range in [-1, 1].
     """
-    _, unet = _networks(model, dtype)
+    _, unet = _networks(model, dtype, remat)
     pictures = {name: cond[name] for name in cond if not name.startswith("text_")}
     x = input_channels(x, model.unet.image_size, **pictures)
     apply = partial(unet.apply, {"params": params["unet"]}, x, t, cond["text_emb"], cond["text_kv"])
@@ -98,6 +111,6 @@ def count_parameters(params):
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def _networks(model, dtype):
+def _networks(model, dtype, remat="none"):
     emb_dim = 4 * model.unet.model_channels
-    return TextEncoder(model.text, emb_dim, dtype), UNet(model.unet, dtype)
+    return TextEncoder(model.text, emb_dim, dtype, remat), UNet(model.unet, dtype, remat)

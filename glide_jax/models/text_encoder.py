@@ -30,6 +30,7 @@ class TextEncoder(nn.Module):
     config: config.TextEncoder
     embedding_dim: int  # width of the UNet's time embedding
     dtype: Any = jnp.float32
+    remat: str = "none"  # see `Recipe.remat`
 
     @nn.compact
     def __call__(self, tokens, mask):
@@ -41,8 +42,9 @@ class TextEncoder(nn.Module):
         # Past the caption's end the padding embedding replaces token and position alike.
         x = jnp.where(mask[..., None], table[tokens] + positions[None], padding[None])
         x = x.astype(self.dtype)
+        block = nn.remat(Block) if self.remat == "blocks" else Block
         for layer in range(c.layers):
-            x = Block(c.heads, self.dtype, name=f"blocks_{layer}")(x)
+            x = block(c.heads, self.dtype, name=f"blocks_{layer}")(x)
         x = LayerNorm(name="final_norm")(x)
         project = nn.Dense(self.embedding_dim, dtype=self.dtype, name="project")
         # The last POSITION, padding or not: that is how the published models were trained.

@@ -99,13 +99,19 @@ class UNet(nn.Module):
 
     config: config.UNet
     dtype: Any = jnp.float32
+    remat: str = "none"  # see `Recipe.remat`
 
     def setup(self):
         c = self.config
         widths = [mult * c.model_channels for mult in c.channel_mult]
         shared = {"norm_groups": c.norm_groups, "dtype": self.dtype}
-        block = partial(ResBlock, dropout=c.dropout, **shared)
-        attention = partial(Attention, head_channels=c.head_channels, **shared)
+        res_block, attention = ResBlock, Attention
+        if self.remat == "blocks":
+            res_block = nn.remat(ResBlock, static_argnums=(3,))
+        if self.remat != "none":
+            attention = nn.remat(Attention)
+        block = partial(res_block, dropout=c.dropout, **shared)
+        attention = partial(attention, head_channels=c.head_channels, **shared)
 
         def attentions(level):
             attends = c.sides[level] in c.attention_resolutions

@@ -72,8 +72,9 @@ class Window:
         if self.unchecked is None:
             return
         (step, metrics), self.unchecked = self.unchecked, None
-        self.nonfinite += int(metrics["nonfinite"].total)
-        if metrics["nonfinite"].total and self.nonfinite > self.tolerated:
+        nonfinite = int(jax.device_get(metrics["nonfinite"].total))
+        self.nonfinite += nonfinite
+        if nonfinite and self.nonfinite > self.tolerated:
             raise ValueError(
                 f"the loss or its gradient is not finite at step {step}, and what it would change "
                 "was left out; lower --optim.learning-rate, or let the run leave out N such steps "

@@ -57,20 +57,20 @@ def train(recipe: config.Recipe, run):
             *parallel.place(),
         )
         with contextlib.closing(stream), contextlib.closing(report):
-            state = run_steps(recipe, programs.step, state, step_key, stream, report, requests)
+            state = run_steps(recipe, programs, state, step_key, stream, report, requests)
+    ema_params = parallel.on_one_device(state.ema_params[str(recipe.optim.ema_decays[0])])
     if parallel.is_lead():
-        ema_params = state.ema_params[str(recipe.optim.ema_decays[0])]
         with writing_to(run):
             model_folder.save_model(run, recipe.model, tokenizer, ema_params)
     parallel.wait_for_all("the end")
 
 
-def run_steps(recipe, step, state, key, stream, report, requests):
+def run_steps(recipe, programs, state, key, stream, report, requests):
     """From the state's step to the recipe's last; returns the state after it.
 
     Args:
         recipe: the training.
-        step: mapped over the devices.
+        programs: its `Programs`.
         state: to start from.
         key: of the whole training's draws.
         stream: of this process's rows of the batches from there on.
@@ -86,14 +86,19 @@ def run_steps(recipe, step, state, key, stream, report, requests):
         unit="step",
         disable=not parallel.is_lead(),
     )
+    key = programs.whole(key)
+    placed = _placed(stream, programs.place)
     with bar:
+        upcoming = next(placed, None)
         while done < recipe.steps:
-            with window.timed("data_seconds"):
-                batch = next(stream)
-                window.replaced += int(batch.pop("replaced").sum())
+            replaced, batch = upcoming
             with window.timed("compute_seconds"):
-                state, metrics = step(state, parallel.split_batch(batch), key)
+                state, metrics = programs.step(state, batch, key)
+            with window.timed("data_seconds"):  # the next batch comes while the devices work
+                upcoming = next(placed, None)
+            with window.timed("compute_seconds"):
                 window.add(done + 1, metrics)
+            window.replaced += replaced
             done += 1
             bar.update()
             asked = requests.asked_at(done)
@@ -102,3 +107,9 @@ def run_steps(recipe, step, state, key, stream, report, requests):
             if asked:
                 raise Stopped(done, asked)
     return state
+
+
+def _placed(stream, place):
+    """Of each batch how many broken examples it replaced, and what the step takes."""
+    for batch in stream:
+        yield int(batch.pop("replaced").sum()), place(batch)

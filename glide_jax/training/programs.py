@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from glide_jax import config, parallel
+from glide_jax.layouts import LAYOUTS
 from glide_jax.training.optimizer import joined, make_optimizer, trained_parameters
 from glide_jax.training.step import TrainState, init_state, make_step
 from glide_jax.training.tasks import task_of
@@ -16,25 +17,26 @@ from glide_jax.training.tasks import task_of
 class Programs(NamedTuple):
     """What a training runs; each is traced and compiled when it is first called."""
 
-    init: Callable  # key -> fresh parameters
-    begin: Callable  # parameters -> the TrainState before the first step
-    step: Callable  # see `parallel.pmap_step`
+    init: Callable  # key -> the TrainState before the first step, of fresh parameters, laid out
+    begin: Callable  # parameters -> the same of these
+    place: Callable  # this process's rows of a batch -> what the step takes; see `layouts.Layout`
+    whole: Callable  # a key -> what the step takes
+    step: Callable  # see `layouts.pmap_step` and `layouts.fsdp_step`
     evaluate: Callable  # (params, batch, key) -> numbers by name; see `tasks`
-    state: TrainState  # the shapes of one
+    state: TrainState  # the shapes of one, and how it is laid out
 
     def restored(self, checkpoints):
         """The newest train state of a run's Checkpoints that can be read."""
         return checkpoints.restore(self.state)
 
     def begun(self, parent, key):
-        """A state at step 0, on all local devices.
+        """A state at step 0, on all devices.
 
         Args:
             parent: the parameters to start from, or None for fresh ones.
             key: of the fresh ones.
         """
-        params = self.init(key) if parent is None else parent
-        return parallel.replicate(self.begin(params))
+        return self.init(key) if parent is None else self.begin(parent)
 
 
 def make_programs(recipe: config.Recipe) -> Programs:
@@ -56,6 +58,8 @@ def make_programs(recipe: config.Recipe) -> Programs:
         caption_dropout=recipe.caption_dropout,
         erase=recipe.erase,
         low_res=recipe.low_res,
+        parallel=recipe.parallel,
+        remat=recipe.remat,
         steps=recipe.steps,
     )
     return programs_of(needs, parallel.default_dtype(recipe.dtype))
@@ -64,10 +68,11 @@ def make_programs(recipe: config.Recipe) -> Programs:
 @lru_cache(maxsize=8)
 def programs_of(recipe: config.Recipe, dtype: Any) -> Programs:
     """As `make_programs`, of a recipe that says nothing but what the programs depend on."""
-    task = task_of(recipe, dtype, parallel.AXIS)
+    layout = LAYOUTS[recipe.parallel]
+    task = task_of(recipe, dtype, layout.axis_name)
     optimizer = make_optimizer(recipe)
-    init = jax.jit(task.init)
     # Of a jitted function the shapes are found by the trace that a call then uses again.
+    init = jax.jit(task.init)
     shapes = jax.eval_shape(init, jax.random.key(0))
     trained = trained_parameters(shapes, recipe.optim)
     labels = joined(shapes, recipe.optim)
@@ -83,12 +88,15 @@ def programs_of(recipe: config.Recipe, dtype: Any) -> Programs:
         trained=trained,
         labels=labels,
         accumulate=recipe.optim.accumulate,
-        axis_name=parallel.AXIS,
+        axis_name=layout.axis_name,
     )
+    state = layout.state(jax.eval_shape(begin, shapes))
     return Programs(
-        init,
-        begin,
-        parallel.pmap_step(step),
+        layout.made(lambda key: begin(init(key)), state),
+        layout.made(begin, state),
+        layout.batch,
+        layout.whole,
+        layout.step(step, state),
         jax.jit(task.evaluate),
-        jax.eval_shape(begin, shapes),
+        state,
     )

@@ -58,9 +58,10 @@ class Report:
         if is_stopping or due(self.recipe.log_every) or (is_saved and best_by == "loss"):
             row |= self._log(done, window, bar)
         if is_judged or (is_saved and best_by in ("eval_loss", "caption_gap")):
-            row |= self._evaluate(done, state)
-        if is_judged and self.draws and parallel.is_lead():
-            self.draw(done, self._ema_params(state))
+            ema_params = self._ema_params(state)
+            row |= self._evaluate(done, ema_params)
+            if is_judged and self.draws and parallel.is_lead():
+                self.draw(done, ema_params)
         if is_saved or is_stopping:
             window.check()
             self.checkpoints.save(state, {best_by: row[best_by]} if best_by in row else None)
@@ -75,8 +76,8 @@ class Report:
         bar.set_postfix(loss=f"{loss:.4f}", images=f"{rate:.1f}/s")
         return row
 
-    def _evaluate(self, done, state):
-        values = self.evaluate(self._ema_params(state), self.batch, jax.random.key(0))
+    def _evaluate(self, done, ema_params):
+        values = self.evaluate(ema_params, self.batch, jax.random.key(0))
         row = {name: float(value) for name, value in values.items()}
         self._write(done, row)
         return row

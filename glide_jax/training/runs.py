@@ -48,6 +48,18 @@ def adopt_model(recipe: config.Recipe, run):
         model, parent = model_folder.load_description(run, kind)[0], None
     else:
         model, *parent = checkpoint.load_model(recipe.init_from, kind=kind)
+    own = own_model(recipe, model)
+    if parent and own != model and own.unet.inpaint != model.unet.inpaint:
+        tokenizer, params = parent
+        parent = tokenizer, grow_for_inpainting(params, own.unet.patch)
+    return dataclasses.replace(recipe, model=own), parent
+
+
+def own_model(recipe, model):
+    """The model that a recipe trains which starts from another: that one, but as MAY_DIFFER says.
+
+    Raises a ValueError where the recipe asks for more.
+    """
     own = model
     for name, now, then in _said(recipe.model, model):
         if name not in MAY_DIFFER:
@@ -57,10 +69,7 @@ def adopt_model(recipe: config.Recipe, run):
             )
         unet = dataclasses.replace(own.unet, **{name.removeprefix("unet."): now})
         own = dataclasses.replace(own, unet=unet)
-        if parent and name == "unet.inpaint":
-            tokenizer, params = parent
-            parent = tokenizer, grow_for_inpainting(params, unet.patch)
-    return dataclasses.replace(recipe, model=own), parent
+    return own
 
 
 def _said(wanted, model):

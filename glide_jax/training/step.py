@@ -146,7 +146,8 @@ def accumulated_gradients(loss, params, batch, parts):
     if parts == 1:
         (_, seen), grads = value_and_grad(params, batch)
         return grads, seen
-    batch = jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), batch)
+    # Every parts-th row, so that devices that share the rows out have the same number of each part.
+    batch = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
 
     def add(total, part):
         (_, (metrics, examples)), grads = value_and_grad(params, part)
@@ -154,7 +155,8 @@ def accumulated_gradients(loss, params, batch, parts):
 
     grads, (metrics, examples) = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), batch)
     metrics = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), metrics)
-    return grads, (metrics, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), examples))
+    examples = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), examples)
+    return grads, (metrics, examples)
 
 
 def _averages(state, moving, is_trained, labels):

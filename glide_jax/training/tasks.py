@@ -40,7 +40,7 @@ class Diffusion:
     def __init__(self, recipe: Recipe, dtype=jnp.float32):
         _check_used(recipe)
         self.given = partial(given_pictures, recipe.model.unet, recipe.erase, recipe.low_res)
-        self.model, self.dtype = recipe.model, dtype
+        self.model, self.dtype, self.remat = recipe.model, dtype, recipe.remat
         self.caption_dropout = recipe.caption_dropout
         self.learns_timesteps = recipe.timestep_sampler == "loss_second_moment"
         self.schedule = make_schedule(recipe.model.schedule, recipe.model.timesteps)
@@ -104,14 +104,15 @@ class Diffusion:
 
     def _losses(self, params, batch, draws, dropout_key=None):
         x_0 = scaled(batch["image"])
-        encode = partial(text2im.encode_text, self.model, params, dtype=self.dtype)
+        traced = {"dtype": self.dtype, "remat": self.remat}
+        encode = partial(text2im.encode_text, self.model, params, **traced)
         denoise = partial(
             text2im.denoise,
             self.model,
             params,
             cond=encode(batch["tokens"], batch["mask"]) | draws.given,
-            dtype=self.dtype,
             dropout_key=dropout_key,
+            **traced,
         )
         return hybrid_loss(denoise, self.schedule, x_0, draws.t, draws.eps, self.mse_weights)
 
@@ -142,7 +143,8 @@ class Clip:
     """
 
     def __init__(self, recipe: Recipe, dtype=jnp.float32, axis_name=None):
-        self.model, self.dtype, self.axis_name = recipe.model, dtype, axis_name
+        self.model, self.axis_name = recipe.model, axis_name
+        self.traced = {"dtype": dtype, "remat": recipe.remat}
 
     def init(self, key):
         """Fresh float32 parameters."""
@@ -160,7 +162,7 @@ class Clip:
         """The mean loss of a batch, or of a device's share of it, and what was Seen."""
         t, eps = self.draw(batch, key)
         x_t = retrieval.noised(self.model, scaled(batch["image"]), t, eps)
-        image = clip.image_embedding(self.model, params, x_t, t, dtype=self.dtype)
+        image = clip.image_embedding(self.model, params, x_t, t, **self.traced)
         losses = contrastive_losses(params, image, self._text(params, batch), self.axis_name)
         scale = jnp.exp(params["logit_scale"])
         metrics = {"loss": Mean.of(losses), "logit_scale": Mean.of(scale[None])}
@@ -177,7 +179,7 @@ class Clip:
         """
         text = self._text(params, batch)
         by_noise = retrieval.embeddings_by_noise(
-            self.model, params, scaled(batch["image"]), key, dtype=self.dtype
+            self.model, params, scaled(batch["image"]), key, dtype=self.traced["dtype"]
         )
         same = retrieval.same_captions(batch["tokens"], batch["mask"])
         losses = jax.vmap(lambda image: contrastive_losses(params, image, text))(by_noise)
@@ -196,7 +198,7 @@ class Clip:
 
     def _text(self, params, batch):
         tokens, mask = batch["tokens"], batch["mask"]
-        return clip.text_embedding(self.model, params, tokens, mask, dtype=self.dtype)
+        return clip.text_embedding(self.model, params, tokens, mask, **self.traced)
 
 
 def task_of(recipe: Recipe, dtype=jnp.float32, axis_name=None):
