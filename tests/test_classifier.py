@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from glide_jax import checkpoint, model_folder, parallel
+from glide_jax import checkpoint, model_folder
 from glide_jax.config import Classifier, Data, Recipe, from_dict, to_dict
 from glide_jax.data import pipeline as data
 from glide_jax.data import shapes
@@ -96,12 +96,12 @@ def test_even_logits_cost_log_49_and_the_labels_own_cost_nothing(batch, monkeypa
 
 
 def test_two_devices_make_the_step_of_one(batch, params):
-    expected, gradient, means = one_step(task_of(RECIPE), batch, params, mapped=False)
-    state, found_gradient, found = one_step(task_of(RECIPE), batch, params, mapped=True)
-    assert jax.local_device_count() == 2 and parallel.AXIS
-    assert distance(found_gradient, gradient) < 1e-5
-    assert distance(state.params, expected.params) < 1e-5
-    np.testing.assert_allclose(found["loss"], means["loss"], rtol=1e-5)
+    expected = one_step(task_of(RECIPE), batch, params)
+    found = one_step(task_of(RECIPE), batch, params, over="pmap")
+    assert jax.local_device_count() == 2
+    assert distance(found.gradient, expected.gradient) < 1e-5
+    assert distance(found.state.params, expected.state.params) < 1e-5
+    np.testing.assert_allclose(found.means["loss"], expected.means["loss"], rtol=1e-5)
 
 
 def test_a_run_ends_as_a_classifiers_folder(tmp_path):
