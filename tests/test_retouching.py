@@ -242,7 +242,7 @@ REFUSED = [
     ),
     (["x", "--edits", "edits.json"], "there is the prompt 'x', but --edits has its own: drop one"),
     (MASKED, "there is no prompt; give one in quotes"),
-    (["x", "--clip-model", "clip", *MASKED], "^--clip-model does not guide edits of an --image"),
+    (["x", "--clip-scale", "2", *MASKED], "^--clip-scale is 2.0, but no CLIP guides: say --guide"),
     (
         ["x", "--edit-from", "y", "--sampler", "dpmpp"],
         "^--sampler is 'dpmpp'; --edit-from inverts by ddim: leave it out",
