@@ -1,11 +1,11 @@
-"""A small noised CLIP of Shapes at 32 pixels, which can guide `shapes32`.
+"""The CLIP that ships as `shapes-clip`: of Shapes at 32 pixels, noised, so it can guide `shapes32`.
 
-    XLA_FLAGS=--xla_force_host_platform_device_count=2 python train.py configs/shapes_clip.py
+    python train.py configs/shapes_clip.py
 
-Made for two CPU cores, as two devices: the captions of a batch are told apart over both. The noise
-is that of `shapes32`, for a CLIP guides a model whose pictures have the noise that it was trained
-on. 1.6 million parameters. Neither its speed nor what it learns has been measured yet; the learning
-rate, the batch and the number of steps are places to start.
+The noise is that of `shapes32`, for a CLIP guides a model whose pictures have the noise that it was
+trained on. 1.6 million parameters; 30 to 40 images a second on one CPU core beside other work, so
+under an hour. Expect a loss of 2.2 (1.1 in the quarter of least noise, 4.3 in that of most), and of
+256 captions a clean picture's own first in 45 % (measured at the end of the shipped model's run).
 """
 
 from glide_jax.config import Clip, ClipImage, Optim, Recipe, TextEncoder
@@ -21,8 +21,9 @@ def get_config():
             embedding=128,
         ),
         optim=Optim(
-            learning_rate=1e-3,
-            warmup_steps=200,
+            optimizer="muon",
+            learning_rate=2e-3,
+            warmup_steps=50,
             decay="cosine",
             final_fraction=0.05,
             beta2=0.98,
@@ -31,9 +32,9 @@ def get_config():
             ema_decays=(0.998,),
         ),
         batch_size=128,
-        steps=6000,
+        steps=700,
         log_every=50,
-        checkpoint_every=200,
-        sample_every=500,
+        checkpoint_every=100,
+        sample_every=100,
         keep_best="eval_loss",
     )
