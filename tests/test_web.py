@@ -14,7 +14,7 @@ from glide_jax.images import read_settings, save_png
 from glide_jax.web import __main__ as command
 from glide_jax.web import studio as studios
 from glide_jax.web.asked import Asked, Limits, read_drop, recall, whole
-from glide_jax.web.history import LONGEST, History, Picture
+from glide_jax.web.history import LARGEST, LONGEST, History, Picture
 from glide_jax.web.running import Stopped, watched
 from glide_jax.web.studio import Studio, find_models
 from tests import tiny
@@ -142,6 +142,10 @@ def test_a_history_is_bounded():
     for number in range(LONGEST + 5):
         history = history.add(str(number), [picture()])
     assert len(history.steps) == LONGEST and history.step.title == str(LONGEST + 4)
+    large = Picture(np.zeros((LARGEST // 10, 3), np.uint8), {})  # a fourth is too many
+    for title in "abcd":
+        history = history.add(title, [large])
+    assert [step.title for step in history.steps] == ["b", "c", "d"]
 
 
 def test_work_is_watched_to_its_end():

@@ -7,6 +7,7 @@ import numpy as np
 from glide_jax.images import with_settings
 
 LONGEST = 50  # steps that are kept
+LARGEST = 2**25  # bytes that all of their pictures may have
 
 
 class Picture(NamedTuple):
@@ -33,6 +34,11 @@ class Step(NamedTuple):
     pictures: tuple[Picture, ...]
     chosen: int = 0  # the picture to go on from
 
+    @property
+    def nbytes(self):
+        """Of its pictures."""
+        return sum(picture.image.nbytes for picture in self.pictures)
+
 
 class History(NamedTuple):
     """The steps so far and the one that is shown; every change is a new History."""
@@ -53,6 +59,8 @@ class History(NamedTuple):
     def add(self, title, pictures):
         """With a new step after the shown one; those that were ahead, and the oldest, go."""
         steps = (*self.steps[: self.place + 1], Step(title, tuple(pictures)))[-LONGEST:]
+        while len(steps) > 1 and sum(step.nbytes for step in steps) > LARGEST:
+            steps = steps[1:]
         return History(steps, len(steps) - 1)
 
     def go(self, by):

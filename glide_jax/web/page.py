@@ -29,7 +29,7 @@ LAUNCH = {
     "theme": theme(),
     "css_paths": STYLE,
     "max_file_size": "10mb",
-    "state_session_capacity": 256,
+    "state_session_capacity": 128,
     "share": False,
     "quiet": True,
     "ssr_mode": False,
