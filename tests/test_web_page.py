@@ -15,7 +15,9 @@ from glide_jax.web import studio as studios
 from glide_jax.web.asked import Asked
 from tests.slow_painter import SlowPainter
 
-gradio = pytest.importorskip("gradio", reason="Gradio is not installed: requirements-web.txt")
+pytest.importorskip("gradio", reason="Gradio is not installed: requirements-web.txt")
+from glide_jax.web.acts import VIEW  # noqa: E402 (it needs Gradio)
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 REQUESTS = 50
 # The machine may have no network and no screen.
@@ -168,8 +170,8 @@ def request(address, number):
     with urllib.request.urlopen(f"{address}gradio_api/call/draw/{event}", timeout=120) as answer:
         lines = answer.read().decode().split("\n\n")
     (last,) = [line for line in lines if line.startswith("event: complete")]
-    gallery = json.loads(last.partition("data: ")[2])[0]
-    gallery = gallery.get("value", gallery) if isinstance(gallery, dict) else gallery
+    parts = json.loads(last.partition("data: ")[2])
+    gallery = parts[VIEW.index("gallery")]["value"]
     with urllib.request.urlopen(gallery[0]["image"]["url"], timeout=60) as file:
         return read_settings(file)["seed"]
 
