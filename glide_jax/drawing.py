@@ -17,7 +17,7 @@ class Order(NamedTuple):
     num: int = 1
     seed: Any = 0
     batch_size: int = 16
-    progress: bool = False
+    progress: Any = False
     what: str = "sampling"  # what the progress bar is called
 
     def check(self, prompts):
@@ -82,8 +82,10 @@ def draw(
     total, seeds = len(prompts) * num, np.broadcast_to(order.seed, len(prompts))
     images = []
     batches = _batches(total, order.batch_size, network.mesh.size)
-    bar = tqdm(total=batches.size * work, desc=order.what, unit="step", disable=not order.progress)
+    steps = batches.size * work
+    bar = tqdm(total=steps, desc=order.what, unit="step", disable=order.progress is not True)
     with bar:
+        told = _teller(order.progress, bar, images, total)
         for rows in batches:
             own = [leaf[rows // num] for leaf in captions]
             other = [np.repeat(leaf, len(rows), axis=0) for leaf in negative]
@@ -93,8 +95,25 @@ def draw(
                 guide = Guide(clip.network, [leaf[rows // num] for leaf in clip_captions])
             part = jax.tree.map(lambda leaf, rows=rows: leaf[rows], given)
             batch = own, other, part, own_seeds
-            images.append(sample_batch(network, *batch, settings, trajectory, bar, guide))
+            images.append(sample_batch(network, *batch, settings, trajectory, told, guide))
     return to_uint8(np.concatenate(images)[:total])
+
+
+def _teller(progress, bar, images, total):
+    """What is told of each piece of a run: the bar, and the caller's function if there is one.
+
+    `images` is the list of the batches that are done, and `total` how many pictures will be.
+    """
+    made = 0
+
+    def told(steps, x):
+        nonlocal made
+        made += steps
+        bar.update(steps)
+        if callable(progress):
+            progress(made / bar.total, to_uint8(np.concatenate([*images, x])[:total]))
+
+    return told
 
 
 def _batches(total, size, devices):

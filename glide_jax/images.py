@@ -46,12 +46,24 @@ def enlarge(image, least):
 def save_png(path, image, settings):
     """Writes uint8 [H, W, 3] whole or not at all; `settings` go into its metadata as JSON."""
     info = PngImagePlugin.PngInfo()
-    info.add_itxt(KEY, json.dumps(settings, ensure_ascii=False))
+    info.add_itxt(KEY, _as_text(settings))
     with written_whole(path) as beside, beside.open("wb") as file:
         Image.fromarray(image).save(file, "PNG", pnginfo=info)
 
 
+def with_settings(image, settings):
+    """uint8 [H, W, 3] for Pillow, with `settings`, if any, where `read_settings` looks for them."""
+    picture = Image.fromarray(image)
+    if settings:
+        picture.info[KEY] = _as_text(settings)
+    return picture
+
+
+def _as_text(settings):
+    return json.dumps(settings, ensure_ascii=False)
+
+
 def read_settings(path):
-    """The settings that `save_png` put into a picture."""
+    """The settings that `save_png` put into a picture, a path or an open file."""
     with Image.open(path) as image:
         return json.loads(image.text[KEY])

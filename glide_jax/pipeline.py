@@ -81,7 +81,9 @@ class Pipeline:
             eta: DDIM's noise, 0 (none) to 1.
             seed: an int, or one for each prompt.
             batch_size: pictures at a time, rounded up to a multiple of the devices.
-            progress: shows a progress bar.
+            progress: shows a progress bar. Or a function, (fraction, images) -> None, called some
+                ten times a batch: how much is done, and the pictures as they stand, uint8
+                [n, H, W, 3], those begun so far. What it raises ends the run.
 
         Returns:
             uint8 [len(prompts) * num, H, W, 3].

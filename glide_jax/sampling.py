@@ -49,7 +49,7 @@ class Given(NamedTuple):
 
 
 def sample_batch(
-    network: Network, captions, negative, given, seeds, settings, trajectory, bar, guide=None
+    network: Network, captions, negative, given, seeds, settings, trajectory, told, guide=None
 ):
     """One batch, each picture from its own seed.
 
@@ -61,7 +61,8 @@ def sample_batch(
         seeds: uint32 [B].
         settings: the Settings.
         trajectory: theirs, of this model.
-        bar: is told of every step of every picture.
+        told: (steps, x) -> None, called after each piece: how many steps of a picture were made,
+            and the pictures that they led to, [B, H, W, 3].
         guide: the Guide, where `clip_guidance_scale` is not 0; None where it is.
 
     Returns:
@@ -85,7 +86,7 @@ def sample_batch(
             own = {"guided": guided, "judge": judge, "method": method, "dtype": network.dtype}
             carry = _run(carry, rows, whole, **static, **own)
             jax.block_until_ready(carry)
-            bar.update((stop - start) * len(seeds))
+            told((stop - start) * len(seeds), carry.x)
         return carry
 
     if given.start_captions is not None:

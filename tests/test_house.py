@@ -32,6 +32,7 @@ HOMES = {
     "tokenizers": "text",
     "ftfy": "text",
     "huggingface_hub": "released",
+    "gradio": "web",
 }
 FILES = sorted((ROOT / "glide_jax").rglob("*.py"))
 

@@ -1,0 +1,1 @@
+"""The page: pictures from captions, and pictures from pictures, in a browser."""
