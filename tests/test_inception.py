@@ -28,7 +28,9 @@ def params(shapes):
         name, values = path[-1].key, rng.standard_normal(leaf.shape, np.float32)
         if name == "kernel":
             return values * np.sqrt(2 / np.prod(leaf.shape[:-1]), dtype=np.float32)
-        return 0.5 + np.abs(values) if name in ("var", "scale") else 0.2 * values
+        if name in ("var", "scale"):  # so that numbers neither grow nor vanish over the layers
+            return rng.uniform(0.7, 1.3, leaf.shape).astype(np.float32)
+        return 0.2 * values
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
@@ -160,7 +162,8 @@ def test_it_is_torch_fidelitys_network(params, weights):
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         names = ["2048", "logits_unbiased"]
-        theirs = FeatureExtractorInceptionV3("inception", names, str(weights))
+        # Version 0.3 leaves it in training mode.
+        theirs = FeatureExtractorInceptionV3("inception", names, str(weights)).eval()
     image = np.random.default_rng(5).integers(0, 256, (2, 32, 48, 3)).astype(np.uint8)
     with torch.no_grad():
         features, logits = theirs(torch.from_numpy(image.transpose(0, 3, 1, 2).copy()))
