@@ -14,7 +14,7 @@ from glide_jax import checkpoint, parallel
 from glide_jax.config import Optim, Recipe
 from glide_jax.layouts import LAYOUTS, shard_spec
 from glide_jax.training import loop
-from glide_jax.training.optimizer import make_optimizer
+from glide_jax.training.optimizer import joined, make_optimizer
 from glide_jax.training.step import Mean, init_state, make_step
 from glide_jax.training.tasks import Seen
 from glide_jax.training.timesteps import empty_history, update
@@ -68,17 +68,17 @@ def batches(number):
         yield {"x": x, "y": np.tanh(y), "t": rng.integers(0, 4, ROWS, np.int32)}
 
 
-def trained(over, optimizer, accumulate=1, steps=6):
+def trained(over, optimizer, accumulate=1, steps=6, labels=None):
     """The state and its metrics after some steps, and the shapes that lay it out."""
     layout = LAYOUTS[over]
 
     def begin(params):
-        return init_state(params, optimizer, (0.9,), timestep_stats=empty_history(5))
+        return init_state(params, optimizer, (0.9,), None, empty_history(5), labels)
 
     shapes = layout.state(jax.eval_shape(begin, PARAMS))
     state = layout.made(begin, shapes)(PARAMS)
-    step = make_step(Regression(), optimizer, accumulate=accumulate, axis_name=layout.axis_name)
-    step = layout.step(step, shapes)
+    how = {"labels": labels, "accumulate": accumulate, "axis_name": layout.axis_name}
+    step = layout.step(make_step(Regression(), optimizer, **how), shapes)
     metrics = None
     for batch in batches(steps):
         state, metrics = step(state, layout.batch(batch), jax.random.key(0))
@@ -88,12 +88,15 @@ def trained(over, optimizer, accumulate=1, steps=6):
 @lru_cache
 def whole_by(name):
     """What each device makes that has the whole state."""
-    return trained("pmap", optimizer_of(name))[:2]
+    return trained("pmap", optimizer_of(name), labels=joined(PARAMS, optim_of(name)))[:2]
+
+
+def optim_of(name):
+    return Optim(optimizer=name, learning_rate=0.02, warmup_steps=0, clip_norm=0.05)
 
 
 def optimizer_of(name):
-    optim = Optim(optimizer=name, learning_rate=0.02, warmup_steps=0, clip_norm=0.05)
-    return make_optimizer(Recipe("x", optim=optim, steps=10))
+    return make_optimizer(Recipe("x", optim=optim_of(name), steps=10))
 
 
 def close(one, other, rtol=1e-4):
@@ -105,7 +108,9 @@ def close(one, other, rtol=1e-4):
 def test_spread_or_whole_the_state_becomes_the_same(name, accumulate):
     assert jax.device_count() == 2
     whole, means = whole_by(name)
-    spread, found, shapes = trained("fsdp", optimizer_of(name), accumulate)
+    spread, found, shapes = trained(
+        "fsdp", optimizer_of(name), accumulate, labels=joined(PARAMS, optim_of(name))
+    )
     close(jax.device_get(spread), jax.device_get(whole))
     close(found["loss"].total / found["loss"].count, means["loss"].total / means["loss"].count)
     assert np.abs(whole.params["kernel"] - PARAMS["kernel"]).max() > 0.01
