@@ -1,7 +1,5 @@
 """Trains a recipe: python train.py configs/shapes32.py [--run DIR] [--steps N] [--help]"""
 
-import difflib
-import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +9,9 @@ import tyro
 
 from glide_jax import cli
 from glide_jax.config import Classifier, Clip, Diffusion, Recipe
+from glide_jax.config.loading import CONFIGS as CONFIGS
+from glide_jax.config.loading import load_recipe
 
-CONFIGS = Path(__file__).parent / "configs"
 # What comes after a training, before the run's name.
 USES = {
     Diffusion: 'python sample.py "..." --model',
@@ -41,26 +40,6 @@ class Arguments:
     """How many a dry run counts with; by default those that are here."""
     device_memory: str | None = None
     """Of each device, such as 16GiB: a dry run that needs more says what to change."""
-
-
-def load_recipe(path):
-    """The recipe that a config file's get_config() gives, and the file's docstring."""
-    path = Path(path)
-    if not path.is_file() or path.suffix != ".py":
-        known = sorted(file.name for file in CONFIGS.glob("[!_]*.py"))
-        near = difflib.get_close_matches(path.name, known, n=1)
-        hint = f"did you mean configs/{near[0]}?" if near else f"configs has {', '.join(known)}"
-        raise ValueError(f"there is no recipe {str(path)!r}; {hint}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        recipe = module.get_config()
-    except Exception as error:
-        raise ValueError(f"{path} is no recipe that can be read: {error!r}") from error
-    if not isinstance(recipe, Recipe):
-        raise ValueError(f"{path} is no recipe: its get_config() gives {recipe!r}")
-    return recipe, module.__doc__
 
 
 def dry_run(parsed):
