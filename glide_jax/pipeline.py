@@ -4,6 +4,7 @@ import numpy as np
 
 from glide_jax import checkpoint, config, editing
 from glide_jax.drawing import Order, draw
+from glide_jax.models import text2im
 from glide_jax.parallel import default_dtype, local_mesh, replicate
 from glide_jax.sampling import Given, Network
 from glide_jax.settings import Settings
@@ -18,23 +19,23 @@ class Pipeline:
         tokenizer: its captions' `text.tokenizer.Tokenizer`.
         dtype: of the matrix products: "auto" (float32 on a CPU, else bfloat16) or a name.
         devices: of this host, which share each batch; all of them by default.
+
+    Attributes:
+        params: the parameters, on each device.
     """
 
     def __init__(self, model: config.Diffusion, params, tokenizer, dtype="auto", devices=None):
         self.model, self.tokenizer = model, tokenizer
-        mesh = local_mesh(devices)
-        self.network = Network(model, replicate(params, mesh), default_dtype(dtype), mesh)
+        mesh, dtype = local_mesh(devices), default_dtype(dtype)
+        self.params = replicate(params, mesh)
+        ready = text2im.prepare(model, self.params, dtype, mesh.devices[0].platform)
+        self.network = Network(model, ready, dtype, mesh)
 
     @classmethod
     def load(cls, name_or_folder, dtype="auto"):
         """A shipped model by name, a model folder or a training run; a ValueError if none."""
         model, tokenizer, params = checkpoint.load_model(name_or_folder)
         return cls(model, params, tokenizer, dtype)
-
-    @property
-    def params(self):
-        """The parameters, on each device."""
-        return self.network.params
 
     @property
     def dtype(self):

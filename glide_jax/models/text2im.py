@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from glide_jax import config
+from glide_jax.models import winograd
 from glide_jax.models.text_encoder import TextEncoder
 from glide_jax.models.unet import UNet, input_channels
 
@@ -59,7 +60,7 @@ def encode_text(model: config.Diffusion, params, tokens, mask, *, dtype=jnp.floa
     """
     text_encoder, unet = _networks(model, dtype, remat)
     emb, features = text_encoder.apply({"params": params["text_encoder"]}, tokens, mask)
-    kv = unet.apply({"params": params["unet"]}, features, method="encode")
+    kv = unet.apply(_variables(params), features, method="encode")
     return {"text_emb": emb, "text_kv": kv}
 
 
@@ -100,15 +101,43 @@ def denoise(
     _, unet = _networks(model, dtype, remat)
     pictures = {name: cond[name] for name in cond if not name.startswith("text_")}
     x = input_channels(x, model.unet.image_size, **pictures)
-    apply = partial(unet.apply, {"params": params["unet"]}, x, t, cond["text_emb"], cond["text_kv"])
+    apply = partial(unet.apply, _variables(params), x, t, cond["text_emb"], cond["text_kv"])
     if dropout_key is None:
         return apply(deterministic=True)
     return apply(deterministic=False, rngs={"dropout": dropout_key})
 
 
+def prepare(model: config.Diffusion, params, dtype, backend):
+    """The parameters as sampling takes them: with what layers make of them ahead for a backend.
+
+    That is the collection "prepared", for float32 on a CPU and layers that are faster with it. It
+    takes memory beside the parameters, which stay as they are.
+    """
+    widest = max(model.unet.channel_mult) * model.unet.model_channels
+    if backend != "cpu" or dtype != jnp.float32 or widest < winograd.LEAST_CHANNELS:
+        return params
+    return params | {"prepared": _prepared(params, model=model)}
+
+
+@partial(jax.jit, static_argnames="model")
+def _prepared(params, *, model):
+    x, t, pictures = example_inputs(model, batch=1)
+    blank = jnp.zeros((1, model.text.context), jnp.int32)
+    cond = encode_text(model, params, blank, blank == 1)
+    _, unet = _networks(model, jnp.float32)
+    x = input_channels(x, model.unet.image_size, **pictures)
+    inputs = x, t, cond["text_emb"], cond["text_kv"]
+    # Only the prepared arrays leave, so that the network itself is traced, but not computed.
+    return unet.apply(_variables(params), *inputs, mutable=["prepared"])[1].get("prepared", {})
+
+
 def count_parameters(params):
     """How many numbers a tree of arrays (or of their shapes) holds."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _variables(params):
+    return {"params": params["unet"], "prepared": params.get("prepared", {})}
 
 
 def _networks(model, dtype, remat="none"):

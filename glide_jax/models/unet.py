@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from glide_jax import config
+from glide_jax.models import winograd
 from glide_jax.models.layers import GroupNorm, attend, split_heads, timestep_embedding, zeros
 
 
@@ -37,7 +38,22 @@ def unchanged(x):
     return x
 
 
-Conv3x3 = partial(nn.Conv, kernel_size=(3, 3), padding=1)
+class Conv3x3(nn.Conv):
+    """A 3x3 convolution, by Winograd's algorithm where its kernel has been prepared for that."""
+
+    kernel_size: Any = (3, 3)
+    padding: Any = 1
+
+    def __call__(self, x):
+        is_preparing = self.is_mutable_collection("prepared") and not self.is_initializing()
+        if is_preparing and winograd.is_faster(x.shape, self.features):
+            kernel = winograd.transform_kernel(self.get_variable("params", "kernel"))
+            self.put_variable("prepared", "kernel", kernel)
+        if not self.has_variable("prepared", "kernel"):
+            return super().__call__(x)
+        kernel = self.get_variable("prepared", "kernel")
+        bias = self.get_variable("params", "bias")
+        return winograd.convolve(x, kernel) + bias[None, None, None]
 
 
 class ResBlock(nn.Module):
