@@ -64,10 +64,21 @@ def estimate(recipe: config.Recipe, devices) -> Needs:
     state = make_programs(dataclasses.replace(recipe, parallel="pmap")).state
     loss, arguments = _loss(recipe, state, rows)
     gradient = jax.jit(jax.grad(loss)).lower(*arguments)
-    flops = gradient.cost_analysis()["flops"] * accumulate * devices
+    flops = _flops(gradient) * accumulate * devices
     activations, source = _activations(recipe, loss, arguments, gradient)
     parts = _exact_parts(recipe, state, devices) | {"activations": activations}
     return Needs(recipe, devices, rows, count_parameters(state.params), flops, parts, source)
+
+
+def step_flops(recipe: config.Recipe) -> float:
+    """The floating-point operations of a step, of all devices that are here together."""
+    state = make_programs(recipe).state
+    loss, arguments = _loss(recipe, state, recipe.batch_size)
+    return _flops(jax.jit(jax.grad(loss)).lower(*arguments))
+
+
+def _flops(lowered):
+    return lowered.cost_analysis()["flops"]
 
 
 def _exact_parts(recipe, state, devices):
