@@ -1,0 +1,72 @@
+"""The networks that judge pictures, by the names that evaluate.py takes."""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from glide_jax.checkpoint import load_model
+from glide_jax.evaluation import features
+from glide_jax.model_folder import model_hash, pretrained_names
+
+FEATURES, JUDGE = "shapes-features", "shapes-clip-eval"  # where they ship
+
+
+class Judge(NamedTuple):
+    """A network and what it is: `side` is that of its pictures, None where it takes any."""
+
+    name: str
+    hash: str
+    side: int | None
+    network: features.Network | features.ClipNetworks
+
+    def told(self):
+        """What results say of it."""
+        return {"name": self.name, "hash": self.hash}
+
+
+class Judges(NamedTuple):
+    """The Judge of features and the CLIP that judges; None for each that there is not."""
+
+    features: Judge | None
+    judge: Judge | None
+
+    def told(self):
+        """What results say of them."""
+        return {name: each.told() for name, each in self._asdict().items() if each is not None}
+
+
+def load(arguments, side=None) -> Judges:
+    """The Judges that `options.Scoring` names, for pictures of a side where it is known."""
+    return Judges(load_features(arguments.features, side), load_judge(arguments.judge, side))
+
+
+def load_features(name, side=None):
+    """The Judge of --features; None where none is named and none that fits ships.
+
+    Args:
+        name: see `options.Scoring`, or None.
+        side: of the pictures, where it is known: the shipped one is no default for others.
+    """
+    if name is None:
+        if FEATURES not in pretrained_names():
+            return None
+        found = load_features(FEATURES)
+        return found if side in (None, found.side) else None
+    if Path(name).suffix in (".pth", ".pt", ".safetensors"):
+        content = hashlib.sha256(Path(name).read_bytes()).hexdigest()[:16]
+        return Judge(Path(name).name, content, None, features.inception_network(name))
+    model, tokenizer, params = load_model(name, kind="classifier")
+    own = model_hash(model, tokenizer, params)
+    return Judge(str(name), own, model.image_size, features.classifier_network(name))
+
+
+def load_judge(name, side=None):
+    """The Judge of --judge, a CLIP; None as in `load_features`."""
+    if name is None:
+        if JUDGE not in pretrained_names():
+            return None
+        found = load_judge(JUDGE)
+        return found if side in (None, found.side) else None
+    model, tokenizer, params = load_model(name, kind="clip")
+    own = model_hash(model, tokenizer, params)
+    return Judge(str(name), own, model.image_size, features.clip_networks(name))

@@ -1,0 +1,102 @@
+"""Pictures of whichever generator, scored: python evaluate.py --images A --reference B."""
+
+import json
+import sys
+
+import numpy as np
+
+from glide_jax import cli
+from glide_jax.evaluation import judges, report, results, scoring
+from glide_jax.evaluation.options import Comparing, Given
+from glide_jax.evaluation.pictures import open_pictures, read_one
+from glide_jax.evaluation.seen import accuracy, made_of, referred
+from glide_jax.files import write_text
+from glide_jax.images import make_grid
+
+SHOWN, SIDE = 36, 128  # pictures in the grid of the report, and the pixels of each
+
+
+def measure(path, loaded, real, arguments):
+    """The results of one set of pictures.
+
+    Args:
+        path: of the pictures.
+        loaded: the `judges.Judges`.
+        real: the reference's arrays, and what is said of it; see `seen.referred`.
+        arguments: the options.
+    """
+    pictures = open_pictures(path)
+    drawn, own = made_of(pictures, loaded, arguments.size)
+    arrays, told = real
+    found, left_out = scoring.score(drawn, arrays, arguments.resamplings)
+    holds, why = accuracy(pictures)
+    settings = {"size": arguments.size, "resamplings": arguments.resamplings}
+    row = {
+        "left_out": left_out | why,
+        "images": {"path": pictures.path, "hash": own, "n": pictures.number},
+        "reference": told,
+        "settings": settings | loaded.told(),
+        "versions": results.versions(),
+    }
+    return found | holds | row
+
+
+def table(rows):
+    """Results as a table to read, a row for each set of pictures."""
+    names = [name for name in results.METRICS if any(name in row for row in rows)]
+    yield f"| pictures | n | {' | '.join(names)} |"
+    yield "|---" * (2 + len(names)) + "|"
+    for row in rows:
+        cells = [in_cell(row[name]) if name in row else "" for name in names]
+        yield f"| {row['images']['path']} | {row['images']['n']} | {' | '.join(cells)} |"
+
+
+def in_cell(found):
+    """A value with its interval: "12.3 (11.9 to 12.8)"."""
+    value, low, high = (f"{each:.4g}" for each in (found["value"], *found["interval"]))
+    return f"{value} ({low} to {high})"
+
+
+def grid_of(path):
+    """The first pictures of a set, side by side, uint8 [H, W, 3]."""
+    source = open_pictures(path).source
+    shown = range(min(SHOWN, len(source)))
+    return make_grid(np.stack([read_one(source, index, SIDE) for index in shown]))
+
+
+def has_pictures(path):
+    """Whether a set has more than features."""
+    return open_pictures(path).source is not None
+
+
+def main(arguments, _, command=Given, prog="evaluate.py"):
+    """Parses, measures, tells."""
+    parsed = cli.parse(command, arguments, prog, command.__doc__)
+    cli.check_folder("--out", parsed.out)
+    _check_same_captions(parsed.sets)
+    loaded = judges.load(parsed, parsed.size)
+    real = referred(parsed.reference, loaded.features, parsed.size)
+    rows = [measure(path, loaded, real, parsed) for path in parsed.sets]
+    parsed.out.mkdir(parents=True, exist_ok=True)
+    told = rows[0] if command is Given else {"rows": rows}
+    write_text(parsed.out / "results.json", json.dumps(told, indent=1) + "\n")
+    grids = {path: report.png(grid_of(path)) for path in parsed.sets if has_pictures(path)}
+    report.write(parsed.out / "report.html", " ".join([prog, *arguments]), rows, grids)
+    print("\n".join(table(rows)))
+    for name, why in rows[0]["left_out"].items():
+        print(f"{name} is left out: {why}", file=sys.stderr)
+    print(f"{parsed.out}/results.json and report.html", file=sys.stderr)
+
+
+def compare(arguments, load):
+    """The command evaluate.py compare."""
+    main(arguments, load, Comparing, "evaluate.py compare")
+
+
+def _check_same_captions(given):
+    """Raises a ValueError where sets of pictures are known to be of different captions."""
+    known = {path: captions for path in given if (captions := open_pictures(path).captions)}
+    first, *others = known or [None]
+    for path in others:
+        if sorted(known[path]) != sorted(known[first]):
+            raise ValueError(f"{path} and {first} have different captions; draw both from the same")
