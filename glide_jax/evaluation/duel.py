@@ -4,6 +4,7 @@ A page on this machine shows two pictures of the same caption; each choice is wr
 """
 
 import base64
+import contextlib
 import html
 import http.server
 import json
@@ -176,20 +177,26 @@ def table(found):
             yield f"| {question} | {name} | {in_words(own['win_rate'])} | {rating} |"
 
 
+def _serve(duel, port):
+    """Shows the pairs until all are decided, or Ctrl-C."""
+    try:
+        server = http.server.HTTPServer((HOST, port), partial(Handler, duel))
+    except OSError as error:
+        raise ValueError(f"--port is {port}, but {error.strerror}; give another") from None
+    print(f"http://{HOST}:{port}/ shows the pairs; Ctrl-C ends", file=sys.stderr)
+    with server, contextlib.suppress(KeyboardInterrupt):
+        while not duel.is_over:
+            server.handle_request()
+        server.handle_request()  # the page that says so
+
+
 def main(arguments, _):
     """Parses, serves until all is decided or Ctrl-C, tells."""
     parsed = cli.parse(Arguments, arguments, "evaluate.py duel", __doc__)
     cli.check_folder("--out", parsed.out)
     duel = Duel(parsed)
     if not duel.is_over:
-        with http.server.HTTPServer((HOST, parsed.port), partial(Handler, duel)) as server:
-            print(f"http://{HOST}:{parsed.port}/ shows the pairs; Ctrl-C ends", file=sys.stderr)
-            try:
-                while not duel.is_over:
-                    server.handle_request()
-                server.handle_request()  # the page that says so
-            except KeyboardInterrupt:
-                pass
+        _serve(duel, parsed.port)
     if duel.choices:
         print("\n".join(table(duels.summary(duel.names, duel.choices))))
     print(f"{parsed.out}: {len(duel.choices)} of {len(duel.pairs)} pairs", file=sys.stderr)

@@ -95,7 +95,11 @@ def check_several(command, images):
 
 @dataclass(frozen=True)
 class Drawing(Guided, Scoring):
-    """Draws pictures for captions that no training saw, and judges them by captions and look."""
+    """Draws pictures for captions that no training saw, and judges them by captions and look.
+
+    With --images it scores pictures that are there. Commands, each with --help: compare, sweep,
+    reference, duel, inpainting, upsampling, sdedit. --config FILE gives the options of a file.
+    """
 
     data: str = "shapes"
     """Where the captions come from: shapes, a folder of captioned pictures, COCO's too, or

@@ -16,16 +16,15 @@ from glide_jax.images import make_grid
 SHOWN, SIDE = 36, 128  # pictures in the grid of the report, and the pixels of each
 
 
-def measure(path, loaded, real, arguments):
+def measure(pictures, loaded, real, arguments):
     """The results of one set of pictures.
 
     Args:
-        path: of the pictures.
+        pictures: the `pictures.Pictures`.
         loaded: the `judges.Judges`.
         real: the reference's arrays, and what is said of it; see `seen.referred`.
         arguments: the options.
     """
-    pictures = open_pictures(path)
     drawn, own = made_of(pictures, loaded, arguments.size)
     arrays, told = real
     found, left_out = scoring.score(drawn, arrays, arguments.resamplings)
@@ -57,30 +56,25 @@ def in_cell(found):
     return f"{value} ({low} to {high})"
 
 
-def grid_of(path):
-    """The first pictures of a set, side by side, uint8 [H, W, 3]."""
-    source = open_pictures(path).source
+def grid_of(source):
+    """The first pictures of a source, side by side, uint8 [H, W, 3]."""
     shown = range(min(SHOWN, len(source)))
     return make_grid(np.stack([read_one(source, index, SIDE) for index in shown]))
-
-
-def has_pictures(path):
-    """Whether a set has more than features."""
-    return open_pictures(path).source is not None
 
 
 def main(arguments, _, command=Given, prog="evaluate.py"):
     """Parses, measures, tells."""
     parsed = cli.parse(command, arguments, prog, command.__doc__)
     cli.check_folder("--out", parsed.out)
-    _check_same_captions(parsed.sets)
+    sets = [open_pictures(path) for path in parsed.sets]
+    _check_same_captions(sets)
     loaded = judges.load(parsed, parsed.size)
     real = referred(parsed.reference, loaded.features, parsed.size)
-    rows = [measure(path, loaded, real, parsed) for path in parsed.sets]
+    rows = [measure(pictures, loaded, real, parsed) for pictures in sets]
     parsed.out.mkdir(parents=True, exist_ok=True)
     told = rows[0] if command is Given else {"rows": rows}
     write_text(parsed.out / "results.json", json.dumps(told, indent=1) + "\n")
-    grids = {path: report.png(grid_of(path)) for path in parsed.sets if has_pictures(path)}
+    grids = {each.path: report.png(grid_of(each.source)) for each in sets if each.source}
     report.write(parsed.out / "report.html", " ".join([prog, *arguments]), rows, grids)
     print("\n".join(table(rows)))
     for name, why in rows[0]["left_out"].items():
@@ -93,10 +87,10 @@ def compare(arguments, load):
     main(arguments, load, Comparing, "evaluate.py compare")
 
 
-def _check_same_captions(given):
+def _check_same_captions(sets):
     """Raises a ValueError where sets of pictures are known to be of different captions."""
-    known = {path: captions for path in given if (captions := open_pictures(path).captions)}
-    first, *others = known or [None]
-    for path in others:
-        if sorted(known[path]) != sorted(known[first]):
+    known = {each.path: sorted(each.captions) for each in sets if each.captions}
+    first = next(iter(known), None)
+    for path, captions in known.items():
+        if captions != known[first]:
             raise ValueError(f"{path} and {first} have different captions; draw both from the same")

@@ -73,16 +73,19 @@ def _cosines(pictures, judge):
 
 def accuracy(pictures):
     """The share of pictures whose caption holds, of those whose caption is one of Shapes' tests."""
+    why = {"caption_accuracy": "no caption is one of those that evaluate.py has of Shapes"}
+    if pictures.source is None or not pictures.captions:
+        return {}, why
     claims = {
         item.caption: item.claims
         for split in ("test", "compositional")
         for seed in shapes_test.SEEDS.values()
         for item in shapes_test.items(split, seed=seed)
     }
-    captions = pictures.captions or []
+    captions = pictures.captions
     known = [index for index, caption in enumerate(captions) if caption in claims]
-    if pictures.source is None or not known:
-        return {}, {"caption_accuracy": "no caption is one of those that evaluate.py has of Shapes"}
+    if not known:
+        return {}, why
     good = 0
     for index in known:
         image = read_one(pictures.source, index)
