@@ -13,11 +13,13 @@ from glide_jax.data import shapes
 from glide_jax.data.scenes import render
 from glide_jax.evaluation import (
     features,
+    judges,
     kept,
     metric_curves,
     options,
     reference,
     results,
+    seen,
     shapes_test,
 )
 from glide_jax.evaluation.metrics import statistics
@@ -67,7 +69,18 @@ def network(tmp_path_factory):
 
 
 def run(out, network, *more, num=NUM):
-    fixed = ["--num", num, "--features", network, "--resamplings", "5", "--out", out]
+    fixed = [
+        "--num",
+        num,
+        "--features",
+        network,
+        "--judge",
+        "none",
+        "--resamplings",
+        "5",
+        "--out",
+        out,
+    ]
     evaluate.main([str(each) for each in [*more, *fixed]])
     return json.loads((out / "results.json").read_text())
 
@@ -85,8 +98,8 @@ def test_a_model_is_scored_batch_by_batch_and_gone_on_with(painter, network, tmp
     real = np.stack([shapes.example(i, reference.SEED, "test", 32).image for i in range(NUM)])
     drawn = np.stack([painter.paint(item.caption, item.seed) for item in items])
     judge = features.classifier_network(network)
-    seen = [features.features([each], judge)["features"] for each in (drawn, real)]
-    expected = fid(*map(statistics.of, seen))
+    both = [features.features([each], judge)["features"] for each in (drawn, real)]
+    expected = fid(*map(statistics.of, both))
     assert told["fid"]["value"] == pytest.approx(expected, rel=1e-3) and told["fid"]["n"] == NUM
     assert told["inception_score"]["n"] == NUM
     (folder,) = (tmp_path / "pictures").iterdir()
@@ -98,7 +111,8 @@ def test_a_model_is_scored_batch_by_batch_and_gone_on_with(painter, network, tmp
 
 
 def test_without_a_network_nothing_is_kept_of_the_pictures(painter, tmp_path):
-    evaluate.main(["--num", "6", "--splits", "test", "--out", str(tmp_path)])
+    without = ["--features", "none", "--judge", "none"]
+    evaluate.main(["--num", "6", "--splits", "test", *without, "--out", str(tmp_path)])
     told = json.loads((tmp_path / "results.json").read_text())
     assert "fid" not in told and told["caption_accuracy"]["n"] == 6
     assert not (tmp_path / "features").exists() and not (tmp_path / "pictures").exists()
@@ -124,6 +138,25 @@ def test_a_sweep_draws_its_curves(painter, network, tmp_path):
     assert [point[2] for point in points] == values
     assert (tmp_path / "metric-curves.png").read_bytes()[:4] == b"\x89PNG"
     assert (tmp_path / "report.html").read_text().count("data:image/png") == 4
+
+
+def test_a_clip_judges_drawn_pictures_as_it_does_those_that_are_there(tmp_path, tokenizer):
+    params = tiny.random_params(2, tiny.CLIP) | {"logit_scale": np.float32(1)}
+    model_folder.save_model(tmp_path / "clip", tiny.CLIP, tokenizer, params)
+    only_clip = judges.Judges(None, judges.load_judge(tmp_path / "clip"))
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    items = [shapes_test.Item(c, None, 0, i) for i, c in enumerate(("a star", "a cross", "a dot"))]
+    own = kept.Kept(tmp_path / "kept", only_clip)
+    own.add(items, images, ())
+    kept.Saved(tmp_path / "saved", {}).add(items, images, ())
+    there, _ = seen.made_of(open_pictures(tmp_path / "saved"), only_clip)
+    found = own.read(3)["cosines"]
+    np.testing.assert_allclose(there["cosines"], found, atol=1e-6)
+    embeddings = features.features([images], only_clip.judge.network.images)["features"]
+    encoded = only_clip.judge.network.tokenizer.encode([item.caption for item in items])
+    texts = features.features([encoded], only_clip.judge.network.texts)["features"]
+    norms = np.linalg.norm(embeddings, axis=1) * np.linalg.norm(texts, axis=1)
+    np.testing.assert_allclose(found, (embeddings * texts).sum(axis=1) / norms, atol=1e-5)
 
 
 def test_features_that_are_gone_are_told(tmp_path):

@@ -13,7 +13,7 @@ from glide_jax import model_folder
 from glide_jax.config import Classifier
 from glide_jax.data.scenes import render
 from glide_jax.data.shapes import describe
-from glide_jax.evaluation import coco, pictures, results, scoring, seen, shapes_test
+from glide_jax.evaluation import coco, features, pictures, results, scoring, seen, shapes_test
 from glide_jax.evaluation.metrics import statistics
 from glide_jax.evaluation.metrics.frechet import fid
 from glide_jax.evaluation.metrics.inception_score import inception_score
@@ -40,7 +40,7 @@ def features_file(path, shift=0.0, number=40):
 
 
 def run(*arguments):
-    evaluate.main([*map(str, arguments), "--resamplings", "20"])
+    evaluate.main([*map(str, arguments), "--judge", "none", "--resamplings", "20"])
 
 
 def test_features_are_scored_without_a_network(tmp_path, capsys):
@@ -190,8 +190,6 @@ def test_statistics_made_once_judge_as_the_pictures_do(tmp_path, network):
     run("--images", tmp_path / "adm.npz", "--reference", made, "--features", network, "--out", out)
     told = json.loads((out / "results.json").read_text())
     (own,) = pictures.read_batches(pictures.Arrays(IMAGES), None)
-    from glide_jax.evaluation import features
-
     drawn = features.features([own], features.classifier_network(network))["features"]
     expected = fid(statistics.of(drawn), ready["statistics"])
     assert told["fid"]["value"] == pytest.approx(expected, rel=1e-4)

@@ -8,6 +8,7 @@ from glide_jax.checkpoint import load_model
 from glide_jax.evaluation import features
 from glide_jax.model_folder import model_hash, pretrained_names
 
+NONE = "none"
 FEATURES, JUDGE = "shapes-features", "shapes-clip-eval"  # where they ship
 
 
@@ -41,32 +42,35 @@ def load(arguments, side=None) -> Judges:
 
 
 def load_features(name, side=None):
-    """The Judge of --features; None where none is named and none that fits ships.
-
-    Args:
-        name: see `options.Scoring`, or None.
-        side: of the pictures, where it is known: the shipped one is no default for others.
-    """
-    if name is None:
-        if FEATURES not in pretrained_names():
-            return None
-        found = load_features(FEATURES)
-        return found if side in (None, found.side) else None
-    if Path(name).suffix in (".pth", ".pt", ".safetensors"):
-        content = hashlib.sha256(Path(name).read_bytes()).hexdigest()[:16]
-        return Judge(Path(name).name, content, None, features.inception_network(name))
-    model, tokenizer, params = load_model(name, kind="classifier")
-    own = model_hash(model, tokenizer, params)
-    return Judge(str(name), own, model.image_size, features.classifier_network(name))
+    """The Judge of --features; None where there is none."""
+    return _load(name, FEATURES, side, _of_features)
 
 
 def load_judge(name, side=None):
-    """The Judge of --judge, a CLIP; None as in `load_features`."""
-    if name is None:
-        if JUDGE not in pretrained_names():
-            return None
-        found = load_judge(JUDGE)
+    """The Judge of --judge, a CLIP; None where there is none."""
+    return _load(name, JUDGE, side, _of_clip)
+
+
+def _load(name, shipped, side, make):
+    """What a name makes; of None the shipped one, if it is there and takes pictures of the side."""
+    if name is None and shipped in pretrained_names():
+        found = make(shipped)
         return found if side in (None, found.side) else None
-    model, tokenizer, params = load_model(name, kind="clip")
+    return None if name in (None, NONE) else make(name)
+
+
+def _of_features(name):
+    if Path(name).suffix in (".pth", ".pt", ".safetensors"):
+        content = hashlib.sha256(Path(name).read_bytes()).hexdigest()[:16]
+        return Judge(Path(name).name, content, None, features.inception_network(name))
+    return _of_model(name, "classifier", features.classifier_network)
+
+
+def _of_clip(name):
+    return _of_model(name, "clip", features.clip_networks)
+
+
+def _of_model(name, kind, make):
+    model, tokenizer, params = load_model(name, kind=kind)
     own = model_hash(model, tokenizer, params)
-    return Judge(str(name), own, model.image_size, features.clip_networks(name))
+    return Judge(str(name), own, model.image_size, make(name))

@@ -22,11 +22,11 @@ class Scoring:
 
     features: str | None = None
     """The network whose features FID and the like compare: FID's Inception (its .pth or
-    .safetensors file), or a classifier's name, folder or training; by default shapes-features where
-    it ships and fits."""
+    .safetensors file), or a classifier's name, folder or training; none is without. By default
+    shapes-features, where it ships and fits."""
     judge: str | None = None
-    """The CLIP of the CLIP score: its name, folder or training; by default shapes-clip-eval where
-    it ships and fits."""
+    """The CLIP of the CLIP score: its name, folder or training; none is without. By default
+    shapes-clip-eval, where it ships and fits."""
     reference: str | None = None
     """Real pictures: a folder, an .npz, or a file that evaluate.py reference made."""
     resamplings: int = 200
