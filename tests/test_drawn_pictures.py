@@ -1,6 +1,7 @@
 """evaluate.py --model with networks that judge: batch by batch, gone on with; a sweep's curves."""
 
 import json
+from itertools import product
 
 import numpy as np
 import pytest
@@ -45,10 +46,10 @@ class Painter:
         self.asked += seed
         return np.stack([self.paint(*pair) for pair in zip(prompts, seed, strict=True)])
 
-    def paint(self, _, seed):
-        for split in ("test", "compositional"):
-            scene, caption = shapes.describe(seed, shapes_test.PINNED_SEED, split)
-            if caption == _:
+    def paint(self, prompt, seed):
+        for split, data_seed in product(("test", "compositional"), shapes_test.SEEDS.values()):
+            scene, caption = shapes.describe(seed, data_seed, split)
+            if caption == prompt:
                 return render(scene, 32)
         return np.full((32, 32, 3), 50 * seed, np.uint8)
 
