@@ -45,12 +45,12 @@ def test_pairs_have_one_caption_and_sides_at_random():
 
 
 def test_elo_is_the_odds_of_winning():
-    games = np.array([(0, 1)] * 30 + [(1, 0)] * 10)
+    wins = np.array([[0, 30], [10, 0]])
     # With one drawn duel beside them the odds are 30.5 to 10.5.
-    first, second = duels.elo(games, 2)
+    first, second = duels.elo(wins)
     assert first - second == pytest.approx(400 * np.log10(30.5 / 10.5), abs=1e-6)
     assert first + second == pytest.approx(0, abs=1e-9)
-    beaten = duels.elo(np.array([(0, 1)] * 20 + [(1, 2)] * 20), 3)
+    beaten = duels.elo(np.array([[0, 20, 0], [0, 0, 20], [0, 0, 0]]))
     assert np.isfinite(beaten).all() and beaten[0] > beaten[1] > beaten[2]
 
 

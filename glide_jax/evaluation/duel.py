@@ -172,8 +172,8 @@ def table(found):
     yield "|---|---|---|---|"
     for question in duels.QUESTIONS:
         for name, own in found[question].items():
-            low, high = own["elo"]["interval"] or ("", "")
-            rating = f"{own['elo']['value']:+.0f} ({low} to {high})"
+            low, high = own["elo"]["interval"]
+            rating = f"{own['elo']['value']:+.0f} ({low:+.0f} to {high:+.0f})"
             yield f"| {question} | {name} | {in_words(own['win_rate'])} | {rating} |"
 
 
