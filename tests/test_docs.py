@@ -118,7 +118,8 @@ def understood():
     def stand_in(kind, args, prog, description, default=None):
         parse(kind, args, prog, description, default)
         # Each kind of model that train.py trains has flags of its own.
-        asked = kind, default and type(default.recipe.model)
+        recipe = getattr(default, "recipe", None)
+        asked = kind, recipe and type(recipe.model)
         if asked not in helps:
             with contextlib.redirect_stdout(io.StringIO()) as told, contextlib.suppress(SystemExit):
                 parse(kind, ["--help"], prog, description, default)
@@ -193,7 +194,8 @@ def test_every_page_is_linked_and_every_picture_has_its_command():
 def test_every_recipe_is_in_the_table_of_sizes():
     table = (DOCS / "training.md").read_text().partition("## How to train at each size")[2]
     table = table.partition("\n## ")[0]
-    recipes = [path.name for path in ROOT.glob("configs/[!_]*.py")]
+    trained = (path for path in ROOT.glob("configs/[!_]*.py") if path.stem != "eval_coco")
+    recipes = [path.name for path in trained]
     assert not [name for name in recipes if f"\n| `configs/{name}` " not in table]
 
 

@@ -13,7 +13,7 @@ import evaluate
 from glide_jax import NoisedClip, Pipeline, model_folder, sampling
 from glide_jax.data import shapes
 from glide_jax.data.scenes import render
-from glide_jax.evaluation import guided, results, shapes_test
+from glide_jax.evaluation import guided, options, results, shapes_test
 from glide_jax.images import read_settings
 from tests import tiny
 
@@ -186,7 +186,7 @@ def test_what_is_reranked_is_drawn_from_each_items_own_seeds(tiny_folder):
             return np.zeros(len(images), np.float32)
 
     draw = partial(Pipeline().text_to_image, steps=2)
-    arguments = evaluate.Arguments(rerank_from=4, batch_size=4)
+    arguments = options.Drawing(rerank_from=4, batch_size=4)
     images = guided._best(draw, Judge(), arguments, ["a", "b"], seed=[10, 50])
     assert len(images) == 2 and asked == [(2, [10, 50]), (2, [12, 52])]
 

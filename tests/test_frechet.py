@@ -104,7 +104,7 @@ def test_the_limit_is_the_line_through_subsets_of_growing_size(monkeypatch):
         sizes.append(one.n)
         return 3 + 50 / one.n
 
-    monkeypatch.setattr("glide_jax.evaluation.metrics.frechet._distance", distance)
+    monkeypatch.setattr("glide_jax.evaluation.metrics.frechet.distance", distance)
     features = np.random.default_rng(5).standard_normal((200, 2))
     limit = fid_infinity(features, statistics.of(features), points=10)
     assert limit == pytest.approx(3, abs=1e-9) and isinstance(limit, float)

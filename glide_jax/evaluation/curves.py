@@ -57,6 +57,14 @@ def point(row, along):
 
 def curves(rows, along):
     """{name: points} of the curves of more than one point, each from left to right."""
+    found = {
+        name: sorted(point(row, along) for row in own) for name, own in named(rows, along).items()
+    }
+    return {name: points for name, points in found.items() if len(points) > 1}
+
+
+def named(rows, along):
+    """The rows by the names of their curves, which say all but what the curve is along."""
 
     def name(row):
         own = row["settings"]
@@ -69,9 +77,7 @@ def curves(rows, along):
             parts.append(f"best of {own['rerank_from']}")
         return ", ".join(parts)
 
-    named = groupby(sorted(rows, key=name), key=name)
-    found = {name: sorted(point(row, along) for row in own) for name, own in named}
-    return {name: points for name, points in found.items() if len(points) > 1}
+    return {name: list(own) for name, own in groupby(sorted(rows, key=name), key=name)}
 
 
 def scale_of(row):

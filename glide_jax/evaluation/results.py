@@ -10,12 +10,13 @@ from tqdm import tqdm
 import glide_jax
 from glide_jax.files import read_text, write_text
 
+METRICS = ("fid", "kid", "inception_score", "precision", "recall", "clip_score", "caption_accuracy")
 CHUNK = 64  # items whose verdicts are kept at a time
 
 # What a row's figures depend on; each measure has those that it needs.
 INPUTS = (
     *("measure", "model_hash", "base_model_hash", "data", "split", "captions", "num"),
-    *("shuffle", "among", "settings"),
+    *("shuffle", "among", "settings", "upsampler_hash", "features", "judge", "reference"),
 )
 
 
@@ -26,10 +27,14 @@ def key_of(row):
 
 
 def add_row(path, row):
-    """Puts a row into results.json, in the place of one that measured the same."""
+    """Puts a row into results.json, in the place of one that measured the same.
+
+    Its metrics are also beside the rows, as `evaluate.py --images` has them.
+    """
     rows = json.loads(read_text(path))["rows"] if path.exists() else []
     rows = [old for old in rows if key_of(old) != key_of(row)] + [row]
-    write_text(path, json.dumps({"rows": rows}, indent=1) + "\n")
+    newest = {name: row[name] for name in METRICS if name in row}
+    write_text(path, json.dumps(newest | {"rows": rows}, indent=1) + "\n")
 
 
 def hash_of(pipeline):

@@ -30,10 +30,10 @@ def fid(one: Statistics, other: Statistics) -> float:
         if not (np.isfinite(each.mean).all() and np.isfinite(each.covariance).all()):
             raise ValueError("the statistics hold numbers that are not finite; gather them anew")
     check_same_width(one.covariance, other.covariance, ("one", "the other"))
-    return _distance(one, other, square_root(other.covariance))
+    return distance(one, other, square_root(other.covariance))
 
 
-def _distance(one, other, root):
+def distance(one, other, root):
     """See `fid`; `root` is the square root of the second covariance."""
     apart = one.mean - other.mean
     # root C root has the eigenvalues of the product of both covariances and is symmetric, so they
@@ -77,8 +77,7 @@ def fid_infinity(features, reference: Statistics, *, points=POINTS, seed=0) -> f
     sizes = np.linspace(SMALLEST * len(features), len(features), points).astype(int)
     rng, root = np.random.default_rng(seed), square_root(reference.covariance)
     values = [
-        _distance(statistics.of(rng.permutation(features)[:size]), reference, root)
-        for size in sizes
+        distance(statistics.of(rng.permutation(features)[:size]), reference, root) for size in sizes
     ]
     _, at_zero = np.polyfit(1 / sizes, values, 1)
     return float(at_zero)

@@ -1,0 +1,152 @@
+"""A model's pictures, drawn and scored batch by batch; a sweep does so for many settings."""
+
+import sys
+from functools import cache
+from typing import Any, NamedTuple
+
+from glide_jax import cli
+from glide_jax.evaluation.options import Drawing, Sweep, with_config, with_lists
+
+
+class Models(NamedTuple):
+    """What draws, enlarges (or None) and judges."""
+
+    pipeline: Any
+    upsampler: Any
+    judges: Any
+
+    @property
+    def side(self):
+        """Of the pictures that are judged, in pixels."""
+        return (self.upsampler or self.pipeline).model.unet.image_size
+
+
+def measure(models, arguments, split):
+    """One row of results.json: what the pictures of a split come to under these settings."""
+    from glide_jax.evaluation import guided, kept, results, scoring, shapes_test, tried
+    from glide_jax.evaluation.wrong import WrongPictures
+
+    pipeline, upsampler, judges = models
+    items = tried.items(arguments, split)
+    draw, settings = guided.drawer(pipeline, arguments, load_clip)
+    row = _row(models, arguments, split, settings)
+    name, folder = f"{split}-{results.key_of(row)}", arguments.folder
+    row |= {"grid": f"first/{name}.png"}
+    wrong, seen = WrongPictures(), kept.Kept(folder / "features" / name, judges)
+    takers = [wrong, seen, kept.First(folder / row["grid"], row)]
+    if arguments.save:
+        takers.append(kept.Saved(folder / "pictures" / name, row))
+        name += "-saved"
+
+    def on_pictures(*chunk):
+        for taker in takers:
+            taker.add(*chunk)
+
+    verdicts = shapes_test.try_model(
+        tried.enlarged(draw, upsampler),
+        items,
+        folder / "verdicts" / f"{name}.jsonl",
+        arguments.shuffle,
+        on_pictures,
+    )
+    wrong.save(folder / f"wrong-{split}.png", row)
+    row |= tried.summary(items, verdicts, arguments.is_shapes)
+    if any(judges):
+        arrays, told = tried.real(arguments, split, models.side, judges.features)
+        found, out = scoring.score(seen.read(len(items)), arrays, arguments.resamplings)
+        row |= found | {"reference": told, "left_out": out}
+    return row | {"versions": results.versions()}
+
+
+def _row(models, arguments, split, settings):
+    """A row before its figures."""
+    from glide_jax.evaluation import results
+
+    row = {
+        "model": arguments.model,
+        "model_hash": results.hash_of(models.pipeline),
+        "data": arguments.data,
+        "split": split,
+        "captions": arguments.captions,
+        "num": arguments.num,
+        "shuffle": arguments.shuffle,
+        "settings": settings | {"dtype": str(models.pipeline.dtype)},
+    }
+    if models.upsampler is not None:
+        row |= {"upsampler_hash": results.hash_of(models.upsampler)}
+    return row | models.judges.told()
+
+
+def load_models(arguments, load):
+    """The Models of the options; a ValueError where one does not fit the other."""
+    from glide_jax.evaluation import judges
+
+    pipeline = load(arguments.model, arguments.dtype)
+    upsampler = load(arguments.upsampler, arguments.dtype) if arguments.upsampler else None
+    own = Models(pipeline, upsampler, None)
+    own = own._replace(judges=judges.load(arguments, own.side))
+    sees = own.judges.features
+    if sees is not None and sees.side not in (None, own.side):
+        raise ValueError(
+            f"--features is {arguments.features!r}, which takes pictures of {sees.side} pixels; "
+            f"here they have {own.side}"
+        )
+    return own
+
+
+def table(rows):
+    """The rows as a table to read."""
+    from glide_jax.evaluation import guided
+    from glide_jax.evaluation.scores import in_words
+
+    yield "| split | guidance | sampler | steps | holds | tier 1, 2, 3 | fails by | s/image |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for row in rows:
+        settings = row["settings"]
+        tiers = ", ".join(f"{100 * tier['value']:.0f} %" for tier in row["by_tier"].values())
+        kinds = ", ".join(f"{kind} {number}" for kind, number in row["failures"].items() if number)
+        cells = (
+            row["split"] + (", shuffled" if row["shuffle"] else ""),
+            guided.in_words(settings),
+            settings["sampler"],
+            settings["steps"],
+            in_words(row["caption_accuracy"]),
+            tiers,
+            kinds or "none",
+            f"{row['seconds_per_image']:.2f}",
+        )
+        yield "| " + " | ".join(cells) + " |"
+
+
+@cache
+def load_clip(name, dtype):
+    """The NoisedClip of a name, loaded once for all cells; a published one is fetched."""
+    from glide_jax import NoisedClip
+    from glide_jax.released.ready import ready
+
+    return NoisedClip.load(ready(name), dtype)
+
+
+def main(arguments, load, command=Drawing):
+    """Parses, draws, measures, tells; `load` makes a Pipeline of a model's name and a dtype."""
+    from glide_jax.evaluation import results, shown
+
+    prog = "evaluate.py sweep" if command is Sweep else "evaluate.py"
+    rest, default = with_config(arguments, command)
+    parsed = cli.parse(command, rest, prog, command.__doc__, default)
+    cli.check_folder("--out", parsed.folder)
+    cells = list(parsed.cells()) if command is Sweep else [parsed]
+    models, rows = load_models(parsed, load), []
+    for cell in cells:
+        for split in cell.parts:
+            rows.append(measure(models, cell, split))
+            results.add_row(parsed.folder / "results.json", rows[-1])
+    if parsed.is_shapes:
+        print("\n".join(table(rows)))
+    shown.show(parsed.folder, [prog, *arguments], rows)
+    print(f"{parsed.folder}/results.json: {len(rows)} new rows", file=sys.stderr)
+
+
+def sweep(arguments, load):
+    """The command evaluate.py sweep."""
+    main(list(with_lists(arguments)), load, Sweep)

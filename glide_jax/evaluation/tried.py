@@ -1,0 +1,57 @@
+"""What a model is tried on: captions of Shapes or of a folder, and real pictures beside them."""
+
+import numpy as np
+
+from glide_jax.evaluation import pictures, reference, shapes_test
+from glide_jax.evaluation.seen import referred
+
+
+def items(arguments, split):
+    """The captions that are drawn; those of a folder claim nothing that the referee could read."""
+    if arguments.is_shapes:
+        return shapes_test.items(split, arguments.num, shapes_test.SEEDS[arguments.captions])
+    source, number = reference.open_real(arguments.data, num=arguments.num)
+    found = [source.captions(index)[:1] for index in range(number)]
+    if not all(found):
+        raise ValueError(f"--data is {arguments.data!r}, where a picture has no caption; give each")
+    return [shapes_test.Item(each[0], None, 0, index) for index, each in enumerate(found)]
+
+
+def enlarged(draw, upsampler):
+    """`draw`, or where there is an upsampler what it makes of what is drawn."""
+    if upsampler is None:
+        return draw
+
+    def draw_large(prompts, seed):
+        return upsampler.upsample(draw(prompts, seed=seed), prompts, seed=seed)
+
+    return draw_large
+
+
+def summary(tried, verdicts, is_shapes):
+    """What verdicts come to; of pictures that the referee does not read, the time they took."""
+    if is_shapes:
+        return shapes_test.summary(tried, verdicts)
+    seconds = float(np.median([verdict.seconds for verdict in verdicts]))
+    return {"seconds_per_image": round(seconds, 4)}
+
+
+def real(arguments, split, side, judge):
+    """The arrays of real pictures and what results say of them; both are kept in the folder.
+
+    Args:
+        arguments: with a --reference, it is that.
+        split: of Shapes.
+        side: of the drawn pictures, to which the real ones are cropped.
+        judge: of features; with None there is nothing to compare.
+    """
+    if judge is None or arguments.reference is not None:
+        return referred(arguments.reference, judge, side)
+    source, number = reference.open_real(arguments.data, split, arguments.num, side)
+    told = reference.about(arguments.data, split, number, side, source, judge)
+    own = pictures.hash_of_json(told)
+    path = arguments.folder / "references" / f"{split}-{own}.npz"
+    if not path.exists():
+        reference.save(path, reference.made(source, number, side, judge, told))
+    ready = pictures.open_pictures(path).ready
+    return ready, {"path": str(path), "hash": own, "n": number}

@@ -1,0 +1,199 @@
+"""evaluate.py --model with networks that judge: batch by batch, gone on with; a sweep's curves."""
+
+import json
+from itertools import product
+
+import numpy as np
+import pytest
+
+import evaluate
+from configs import eval_coco
+from glide_jax import model_folder
+from glide_jax.config import Classifier
+from glide_jax.data import shapes
+from glide_jax.data.scenes import render
+from glide_jax.evaluation import (
+    features,
+    judges,
+    kept,
+    metric_curves,
+    options,
+    reference,
+    results,
+    seen,
+    shapes_test,
+)
+from glide_jax.evaluation.metrics import statistics
+from glide_jax.evaluation.metrics.frechet import fid
+from glide_jax.evaluation.pictures import open_pictures, read_batches
+from tests import tiny
+from tests.test_scored_pictures import make_coco
+
+MODEL = Classifier(channels=(4, 8), features=5, objects=2, classes=3)
+NUM = 40
+
+
+class Painter:
+    """A Pipeline that paints each caption's scene, or a grey picture of its seed."""
+
+    def __init__(self, tokenizer):
+        self.model, self.tokenizer, self.params = tiny.MODEL, tokenizer, {}
+        self.dtype, self.asked, self.tired_after = "float32", [], np.inf
+
+    def text_to_image(self, prompts, *, seed, **_):
+        if len(self.asked) >= self.tired_after:
+            raise KeyboardInterrupt
+        self.asked += seed
+        return np.stack([self.paint(*pair) for pair in zip(prompts, seed, strict=True)])
+
+    def paint(self, prompt, seed):
+        for split, data_seed in product(("test", "compositional"), shapes_test.SEEDS.values()):
+            scene, caption = shapes.describe(seed, data_seed, split)
+            if caption == prompt:
+                return render(scene, 32)
+        return np.full((32, 32, 3), 50 * seed, np.uint8)
+
+
+@pytest.fixture
+def painter(tokenizer, monkeypatch):
+    own = Painter(tokenizer)
+    monkeypatch.setattr(evaluate, "load", lambda name, dtype: own)
+    return own
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """The folder of a tiny classifier."""
+    folder = tmp_path_factory.mktemp("classifier") / "random"
+    model_folder.save_model(folder, MODEL, None, tiny.random_params(1, MODEL))
+    return folder
+
+
+def run(out, network, *more, num=NUM):
+    fixed = [
+        "--num",
+        num,
+        "--features",
+        network,
+        "--judge",
+        "none",
+        "--resamplings",
+        "5",
+        "--out",
+        out,
+    ]
+    evaluate.main([str(each) for each in [*more, *fixed]])
+    return json.loads((out / "results.json").read_text())
+
+
+def test_a_model_is_scored_batch_by_batch_and_gone_on_with(painter, network, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "CHUNK", 16)
+    painter.tired_after = 32
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, network, "--splits", "test", "--save")
+    painter.tired_after = np.inf
+    told = run(tmp_path, network, "--splits", "test", "--save")
+    items = shapes_test.items("test", NUM)
+    assert painter.asked == [item.seed for item in items]  # none twice
+    assert told["caption_accuracy"]["value"] == 1 and told["rows"][0]["fid"] == told["fid"]
+    real = np.stack([shapes.example(i, reference.SEED, "test", 32).image for i in range(NUM)])
+    drawn = np.stack([painter.paint(item.caption, item.seed) for item in items])
+    judge = features.classifier_network(network)
+    both = [features.features([each], judge)["features"] for each in (drawn, real)]
+    expected = fid(*map(statistics.of, both))
+    assert told["fid"]["value"] == pytest.approx(expected, rel=1e-3) and told["fid"]["n"] == NUM
+    assert told["inception_score"]["n"] == NUM
+    (folder,) = (tmp_path / "pictures").iterdir()
+    saved = open_pictures(folder)
+    assert saved.captions == [item.caption for item in items]
+    np.testing.assert_array_equal(next(read_batches(saved.source, None)), drawn)
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png") == 1 and "inception_score" in page
+
+
+def test_without_a_network_nothing_is_kept_of_the_pictures(painter, tmp_path):
+    without = ["--features", "none", "--judge", "none"]
+    evaluate.main(["--num", "6", "--splits", "test", *without, "--out", str(tmp_path)])
+    told = json.loads((tmp_path / "results.json").read_text())
+    assert "fid" not in told and told["caption_accuracy"]["n"] == 6
+    assert not (tmp_path / "features").exists() and not (tmp_path / "pictures").exists()
+
+
+def test_captions_of_coco_are_drawn_and_held_against_its_pictures(painter, network, tmp_path):
+    folder = make_coco(tmp_path / "coco")
+    told = run(tmp_path / "out", network, "--data", folder, num=5)
+    row = told["rows"][0]
+    assert painter.asked == [0, 1, 2, 3, 4] and row["reference"]["n"] == 5
+    assert told["fid"]["value"] > 0 and "caption_accuracy" not in told
+    assert row["left_out"]["inception_score"] == "there are 5 pictures; it takes 10"
+
+
+def test_a_sweep_draws_its_curves(painter, network, tmp_path):
+    told = run(tmp_path, network, "sweep", "--scales", "0,1,2.5", "--guidance", "cfg", num=12)
+    assert [row["settings"]["guidance_scale"] for row in told["rows"]] == [0, 1, 2.5]
+    found = metric_curves.panels(told["rows"])
+    assert set(found) == {("inception_score", "fid"), ("recall", "precision")}
+    (points,) = found["inception_score", "fid"].values()
+    values = [row["fid"]["value"] for row in told["rows"]]
+    assert [point[0] for point in points] == [0, 1, 2.5]
+    assert [point[2] for point in points] == values
+    assert (tmp_path / "metric-curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "report.html").read_text().count("data:image/png") == 4
+
+
+def test_a_clip_judges_drawn_pictures_as_it_does_those_that_are_there(tmp_path, tokenizer):
+    params = tiny.random_params(2, tiny.CLIP) | {"logit_scale": np.float32(1)}
+    model_folder.save_model(tmp_path / "clip", tiny.CLIP, tokenizer, params)
+    only_clip = judges.Judges(None, judges.load_judge(tmp_path / "clip"))
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    items = [shapes_test.Item(c, None, 0, i) for i, c in enumerate(("a star", "a cross", "a dot"))]
+    own = kept.Kept(tmp_path / "kept", only_clip)
+    own.add(items, images, ())
+    kept.Saved(tmp_path / "saved", {}).add(items, images, ())
+    there, _ = seen.made_of(open_pictures(tmp_path / "saved"), only_clip)
+    found = own.read(3)["cosines"]
+    np.testing.assert_allclose(there["cosines"], found, atol=1e-6)
+    embeddings = features.features([images], only_clip.judge.network.images)["features"]
+    encoded = only_clip.judge.network.tokenizer.encode([item.caption for item in items])
+    texts = features.features([encoded], only_clip.judge.network.texts)["features"]
+    norms = np.linalg.norm(embeddings, axis=1) * np.linalg.norm(texts, axis=1)
+    np.testing.assert_allclose(found, (embeddings * texts).sum(axis=1) / norms, atol=1e-5)
+
+
+def test_features_that_are_gone_are_told(tmp_path):
+    own = kept.Kept(tmp_path, None)
+    np.savez(tmp_path / "00000000.npz", features=np.zeros((3, 2)))
+    assert own.read(3)["features"].shape == (3, 2)
+    with pytest.raises(ValueError, match="has features of 3 pictures, not of 4; remove it"):
+        own.read(4)
+
+
+def test_the_recipe_of_coco_is_the_paper_s_protocol():
+    own = eval_coco.get_config()
+    assert own.num == 30_000 and own.upsampler and own.parts == ("folder",)
+    line = ["--config", eval_coco.__file__, "--num", "9"]
+    rest, default = options.with_config(line, options.Sweep)
+    assert rest == ["--num", "9"] and isinstance(default, options.Sweep)
+    assert default.model == "glide-base" and default.guides == ("cfg",)
+
+
+def test_lists_are_apart_by_commas_or_spaces():
+    line = "--scales 0,1,2 3 --guidance=cfg,clip --steps-each 10,10,3 --model a,b"
+    expected = "--scales 0 1 2 3 --guides cfg clip --steps-each 10,10,3 --model a,b"
+    assert list(options.with_lists(line.split())) == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--data", "nowhere"], "--data is 'nowhere', but there is no such folder"),
+        (["--data", "tfds:coco_captions"], "which names no split: tfds:coco_captions@val"),
+        (["--resamplings", "0"], "--resamplings is 0"),
+        (["--upsampler", "x"], "but --data is shapes: evaluate.py upsampling"),
+        (["--config", "nowhere.py"], "--config is 'nowhere.py'"),
+        (["--config", "configs/tiny.py"], "has no get_config\\(\\) of evaluate.py"),
+    ],
+)
+def test_bad_input_is_a_sentence(painter, more, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        evaluate.main(["--num", "3", *more, "--out", str(tmp_path)])
