@@ -26,7 +26,7 @@ class Scoring:
     shapes-features, where it ships and fits."""
     judge: str | None = None
     """The CLIP of the CLIP score: its name, folder or training; none is without. By default
-    shapes-clip-eval, where it ships and fits."""
+    shapes-clip-eval, where it fits."""
     reference: str | None = None
     """Real pictures: a folder, an .npz, or a file that evaluate.py reference made."""
     resamplings: int = 200
