@@ -4,11 +4,12 @@ import json
 import math
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from glide_jax.files import written_whole
 
 KEY = "glide_jax"
+GAP, LINE = 6, 20  # of a sheet, in pixels
 
 
 def scaled(image):
@@ -67,3 +68,33 @@ def read_settings(path):
     """The settings that `save_png` put into a picture, a path or an open file."""
     with Image.open(path) as image:
         return json.loads(image.text[KEY])
+
+
+def sheet(images, rows=("",), columns=(), shown=128):
+    """Pictures to look at, with a caption above each row and a title above each column.
+
+    Args:
+        images: uint8 [N, H, W, 3], row by row, as many in each.
+        rows: a caption for each row; "" has none.
+        columns: a title for each column, or none at all.
+        shown: the pixels that a picture is enlarged to, or a few more.
+
+    Returns:
+        A PIL.Image.
+    """
+    large = [enlarge(image, shown) for image in images]
+    each, (height, width) = len(large) // len(rows), large[0].shape[:2]
+    title, caption = LINE * bool(columns), LINE * any(rows)
+    size = (GAP + each * (width + GAP), title + GAP + len(rows) * (caption + height + GAP))
+    canvas, font = Image.new("RGB", size, "white"), ImageFont.load_default(13)
+    draw = ImageDraw.Draw(canvas)
+    for column, words in enumerate(columns):
+        middle = GAP + column * (width + GAP) + width // 2
+        draw.text((middle, GAP), str(words), "black", font, anchor="ma")
+    for i, image in enumerate(large):
+        row, column = divmod(i, each)
+        left, top = GAP + column * (width + GAP), title + GAP + row * (caption + height + GAP)
+        if column == 0:
+            draw.text((left, top + 2), rows[row], "black", font)
+        canvas.paste(Image.fromarray(image), (left, top + caption))
+    return canvas

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from glide_jax.images import enlarge, make_grid, read_settings, save_png, to_uint8
+from glide_jax.images import enlarge, make_grid, read_settings, save_png, sheet, to_uint8
 
 
 def test_the_range_is_rounded_to_the_nearest_and_clipped():
@@ -26,6 +26,21 @@ def test_enlarging_repeats_pixels():
     assert big.shape == (6, 6, 3)
     np.testing.assert_array_equal(big[::3, ::3], image)
     np.testing.assert_array_equal(enlarge(image, 1), image)
+
+
+def test_a_sheet_has_titles_above_columns_and_captions_above_rows():
+    images = [np.full((4, 4, 3), (tone, 0, 0), np.uint8) for tone in (60, 70, 80, 90, 100, 110)]
+    titled = np.asarray(sheet(images, ["one", "two"], ["a", "b", "c"], shown=30))
+    corners = [np.argwhere((titled == image[0, 0]).all(axis=2)) for image in images]
+    assert [len(found) for found in corners] == [32 * 32] * 6
+    assert [tuple(found[0]) for found in corners] == [
+        (top, left) for top in (46, 104) for left in (6, 44, 82)
+    ]
+    assert titled.shape == (142, 120, 3)
+    inks = titled.min(axis=2) < 128
+    assert inks[6:20].any() and inks[26:46, :60].any() and inks[84:104, :60].any()
+    plain = np.asarray(sheet(images, shown=30))
+    assert plain.shape == (44, 234, 3) and (plain[:6] == 255).all()
 
 
 def test_a_png_carries_its_settings(tmp_path):
