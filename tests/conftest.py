@@ -19,8 +19,8 @@ from tests import tiny
 
 # The files that take longest come first, so that no worker is left alone with one at the end.
 LONGEST = (
-    *("interruptions", "cli", "loop", "processes", "devices", "training", "finetune", "loggers"),
-    *("clip_guidance", "released_parity", "pipeline", "text2im", "upsample"),
+    *("interruptions", "notebooks", "cli", "loop", "processes", "devices", "training", "finetune"),
+    *("loggers", "clip_guidance", "released_parity", "pipeline", "text2im", "upsample"),
 )
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
