@@ -1,11 +1,12 @@
-"""An ordinary CLIP of Shapes, of clean pictures: it judges what others have drawn.
+"""The CLIP that ships as `shapes-clip-eval`: ordinary, of clean pictures; it judges and guides none.
 
-    XLA_FLAGS=--xla_force_host_platform_device_count=2 python train.py configs/shapes_clip_eval.py
+    python train.py configs/shapes_clip_eval.py
 
 A model that was guided by a CLIP draws what that CLIP likes, so another one has to judge: this one
 has another width, and another seed of its weights, its noise and its examples, than
-configs/shapes_clip.py. It is made for two CPU cores. 0.9 million parameters. Neither its speed nor
-what it learns has been measured yet.
+configs/shapes_clip.py. 0.9 million parameters; 25 to 45 images a second on one CPU core beside much other
+work, so half an hour. Expect a loss of 0.7, and of 256 captions a picture's own first in 55 to 60 %
+(measured at the end of the shipped model's run).
 """
 
 from glide_jax.config import Clip, ClipImage, Data, Optim, Recipe, TextEncoder
@@ -23,8 +24,9 @@ def get_config():
         ),
         data=Data(seed=1),
         optim=Optim(
-            learning_rate=1e-3,
-            warmup_steps=200,
+            optimizer="muon",
+            learning_rate=2e-3,
+            warmup_steps=50,
             decay="cosine",
             final_fraction=0.05,
             beta2=0.98,
@@ -33,9 +35,9 @@ def get_config():
             ema_decays=(0.998,),
         ),
         batch_size=128,
-        steps=4000,
+        steps=400,
         seed=1,
         log_every=50,
-        checkpoint_every=200,
-        sample_every=500,
+        checkpoint_every=100,
+        sample_every=100,
     )
