@@ -5,8 +5,8 @@
 A model that was guided by a CLIP draws what that CLIP likes, so another one has to judge: this one
 has another width, and another seed of its weights, its noise and its examples, than
 configs/shapes_clip.py. 0.9 million parameters; 25 to 45 images a second on one CPU core beside much
-other work, so half an hour. Expect a loss of 0.7, and of 256 captions a picture's own first in 55 to
-60 % (measured at the end of the shipped model's run).
+other work, so half an hour. Expect a loss of 0.7, and of 256 captions a picture's own first in 55
+to 60 % (measured at the end of the shipped model's run).
 """
 
 from glide_jax.config import Clip, ClipImage, Data, Optim, Recipe, TextEncoder
