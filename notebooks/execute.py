@@ -41,13 +41,18 @@ def execute(notebook, timeout=3600):
 
 
 def without_traces(notebook):
-    """The notebook without times, progress bars and versions, which tell of one machine only."""
+    """The notebook without times, progress bars and versions, which tell of one machine only.
+
+    Of a picture that is shown as PNG and as JPEG, the JPEG goes, too.
+    """
     notebook = nbformat.from_dict(notebook)
     notebook.metadata.pop("language_info", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+            for output in cell.outputs:
+                output.get("data", {}).pop("image/jpeg", None)
     return notebook
 
 
