@@ -1,10 +1,12 @@
 """A small classifier of Shapes at 32 pixels: FID, KID and the like on Shapes are of its features.
 
-    XLA_FLAGS=--xla_force_host_platform_device_count=2 python train.py configs/shapes_features.py
+    python train.py configs/shapes_features.py
 
-Made for a few minutes on two CPU cores. 0.4 million parameters, 128 features; its classes are the
-kinds of objects from left to right. Another seed of the examples than the models have that it
-judges. Neither its speed nor what it learns has been measured yet.
+Made for CPU cores: 100 to 200 images a second on one beside other work, so half an hour. 0.4 million
+parameters, 128 features; its classes are the kinds of objects from left to right. Another seed of
+the examples than the models have that it judges. Expect a loss of 0.3, 91 % of the objects right and
+all objects of 79 % of the scenes (measured at the end of the shipped model's run, whose first 700
+steps had a learning rate that fell to the end of those).
 """
 
 from glide_jax.config import Classifier, Data, Optim, Recipe
@@ -18,16 +20,16 @@ def get_config():
         data=Data(seed=2),
         optim=Optim(
             learning_rate=2e-3,
-            warmup_steps=100,
+            warmup_steps=50,
             decay="cosine",
             final_fraction=0.02,
             weight_decay=0.05,
             ema_decays=(0.998,),
         ),
         batch_size=128,
-        steps=3000,
+        steps=1400,
         seed=2,
         log_every=50,
-        checkpoint_every=500,
-        sample_every=500,
+        checkpoint_every=100,
+        sample_every=100,
     )
