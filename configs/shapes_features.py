@@ -2,11 +2,11 @@
 
     python train.py configs/shapes_features.py
 
-Made for CPU cores: 100 to 200 images a second on one beside other work, so half an hour. 0.4 million
-parameters, 128 features; its classes are the kinds of objects from left to right. Another seed of
-the examples than the models have that it judges. Expect a loss of 0.3, 91 % of the objects right and
-all objects of 79 % of the scenes (measured at the end of the shipped model's run, whose first 700
-steps had a learning rate that fell to the end of those).
+Made for CPU cores: 100 to 200 images a second on one beside other work, so half an hour. 0.4
+million parameters, 128 features; its classes are the kinds of objects from left to right. Another
+seed of the examples than the models have that it judges. Expect a loss of 0.3, and 91 % of the
+objects and 79 % of the scenes right (measured at the end of the shipped model's run, whose first
+700 steps had a learning rate that fell to the end of those).
 """
 
 from glide_jax.config import Classifier, Data, Optim, Recipe
