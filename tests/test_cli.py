@@ -103,7 +103,7 @@ BAD_TRAIN = [
     (["configs/tinny.py"], "there is no recipe 'configs/tinny.py'; did you mean configs/tiny.py?"),
     (
         ["README.md"],
-        "'README.md'; configs has base64.py, base64_paper.py, cfg_finetune.py, finetune.py,",
+        "'README.md'; configs has base64.py, base64_paper.py, cfg_finetune.py, ",
     ),
     (["sample.py"], "has no attribute 'get_config'"),
     ([CONFIG, "--seed", "99999999999999999999"], "Recipe.seed is 99999999999999999999"),
@@ -122,7 +122,7 @@ BAD_TRAIN = [
     ([CONFIG, "--dry-run", "--devices", "3"], "batch_size is 8; it must be a multiple of the 3"),
     ([CONFIG, "--run", "{file}/run"], "{file}"),
     ([CONFIG, "--init-from", "corgi"], "there is no model 'corgi': it is neither a folder with"),
-    ([CONFIG, "--init-from", "{file}"], "neither a folder with a config.json nor one of shapes32"),
+    ([CONFIG, "--init-from", "{file}"], "neither a folder with a config.json nor one of shapes-"),
     ([CONFIG, "--init-from", "shapes32"], "which the training starts from, has"),
     ([FINETUNE], "Data.path is None; the source folder takes the folder of your pictures"),
     ([FINETUNE, "--data.path", "nowhere"], "there is no folder 'nowhere'"),

@@ -123,11 +123,11 @@ def test_what_is_given_leaves_the_other_draws_as_they_were():
 def test_the_network_gets_what_was_drawn(monkeypatch):
     seen = []
 
-    def denoise(model, params, x, t, cond, dtype, dropout_key):
+    def denoise(model, params, x, t, cond, dropout_key, **traced):
         seen.append(cond)
         return jnp.zeros((*x.shape[:3], 6))
 
-    monkeypatch.setattr(tasks.text2im, "encode_text", lambda *_, dtype: {"text_emb": 7})
+    monkeypatch.setattr(tasks.text2im, "encode_text", lambda *_, **traced: {"text_emb": 7})
     monkeypatch.setattr(tasks.text2im, "denoise", denoise)
     task, captions = tasks.Diffusion(BOTH), np.ones((6, 4), np.int32)
     batch = ROW | {"tokens": captions, "mask": captions > 0}

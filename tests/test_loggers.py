@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from glide_jax.data import pipeline as data
 from glide_jax.training import loggers, loop
 from glide_jax.training.log import read_metrics
+from glide_jax.training.report import Report
 from tests import tiny
 
 SHORT = dataclasses.replace(
@@ -99,18 +99,17 @@ def flat(logged):
 
 
 def test_a_run_that_is_cut_off_has_each_step_once(tmp_path, monkeypatch, wandb):
-    batches = data.batches
+    after_step = Report.after_step
 
-    def cut_off(*arguments):
-        for k, batch in enumerate(batches(*arguments)):
-            if k == 5:
-                raise OSError("the power went")
-            yield batch
+    def cut_off(report, done, *arguments):
+        after_step(report, done, *arguments)
+        if done == 5:
+            raise OSError("the power went")
 
-    monkeypatch.setattr(data, "batches", cut_off)
+    monkeypatch.setattr(Report, "after_step", cut_off)
     with pytest.raises(OSError, match="the power went"):
         loop.train(SHORT, tmp_path)
-    monkeypatch.setattr(data, "batches", batches)
+    monkeypatch.setattr(Report, "after_step", after_step)
     lost = {name: value for step, name, value in rows_of(tmp_path) if step == 5}
     loop.train(SHORT, tmp_path)  # from step 4
 
