@@ -101,8 +101,8 @@ def flat(logged):
 def test_a_run_that_is_cut_off_has_each_step_once(tmp_path, monkeypatch, wandb):
     after_step = Report.after_step
 
-    def cut_off(report, done, *arguments):
-        after_step(report, done, *arguments)
+    def cut_off(report, done, *arguments, **options):
+        after_step(report, done, *arguments, **options)
         if done == 5:
             raise OSError("the power went")
 
