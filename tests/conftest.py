@@ -19,8 +19,9 @@ from tests import tiny
 
 # The files that take longest come first, so that no worker is left alone with one at the end.
 LONGEST = (
-    *("interruptions", "notebooks", "cli", "loop", "processes", "devices", "training", "finetune"),
-    *("loggers", "clip_guidance", "released_parity", "pipeline", "text2im", "upsample"),
+    *("interruptions", "devices", "web_page", "notebooks", "cli", "loop", "processes", "training"),
+    *("contrastive", "finetune", "growing", "clip_guidance", "released_parity", "pipeline"),
+    *("text2im", "loggers", "grids", "recipes", "evaluate", "upsample"),
 )
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
