@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from glide_jax import cli
-from glide_jax.config import Classifier, Clip, Diffusion, Recipe
+from glide_jax.config import Classifier, Clip, Diffusion, Recipe, Tagger
 from glide_jax.config.loading import CONFIGS as CONFIGS
 from glide_jax.config.loading import load_recipe
 
@@ -17,6 +17,7 @@ USES = {
     Diffusion: 'python sample.py "..." --model',
     Clip: "python -m glide_jax.evaluation.retrieval --model",
     Classifier: "a classifier, whose features metrics take, is in",
+    Tagger: "a text encoder, which a training with --text-from starts from, is in",
 }
 USAGE = "usage: train.py configs/NAME.py [--run DIR] [--FIELD VALUE ...]; with --help it lists all"
 
@@ -80,8 +81,9 @@ def main(arguments):
     from glide_jax.training.stop import Stopped
 
     run = parsed.run or str(Path("runs") / parsed.recipe.name)
-    if parsed.recipe.init_from is not None and not (Path(run) / "config.json").exists():
-        ready(parsed.recipe.init_from)
+    if not (Path(run) / "config.json").exists():
+        for parent in filter(None, (parsed.recipe.init_from, parsed.recipe.text_from)):
+            ready(parent)
     parallel.start(parsed.coordinator, parsed.num_processes, parsed.process_id)
     try:
         train(parsed.recipe, run)

@@ -19,7 +19,7 @@ from etils import epath
 
 from glide_jax import config
 from glide_jax.files import cache_folder, read_text, write_text
-from glide_jax.models import classifier, clip, text2im
+from glide_jax.models import classifier, clip, tagger, text2im
 from glide_jax.tensors import write_safetensors
 from glide_jax.text import tokenizer as text
 
@@ -41,6 +41,7 @@ KINDS = {
     "diffusion": Kind("a diffusion model", "--model", config.Diffusion, text2im.init),
     "clip": Kind("a CLIP", "--clip-model", config.Clip, clip.init),
     "classifier": Kind("a classifier", "--features", config.Classifier, classifier.init),
+    "tagger": Kind("a tagger", "--text-from", config.Tagger, tagger.init),
 }
 
 

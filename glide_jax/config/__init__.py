@@ -7,6 +7,7 @@ from glide_jax.config.models import (
     ClipImage,
     Diffusion,
     Model,
+    Tagger,
     TextEncoder,
     UNet,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "Model",
     "Optim",
     "Recipe",
+    "Tagger",
     "TextEncoder",
     "UNet",
     "from_dict",

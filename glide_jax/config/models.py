@@ -199,4 +199,29 @@ class Classifier:
         require(self.image_size % least == 0, "Classifier.image_size", self.image_size, allowed)
 
 
-Model = Diffusion | Clip | Classifier
+@dataclass(frozen=True)
+class Tagger:
+    """A text encoder that tells of each token what its caption claims of the object that it names.
+
+    It is there for its encoder, which a diffusion model of Shapes starts from: `Recipe.text_from`.
+    """
+
+    text: TextEncoder = field(
+        default_factory=partial(
+            TextEncoder, context=32, vocab_size=512, width=128, layers=2, heads=4
+        )
+    )
+    classes: tuple[int, ...] = (8, 6, 3, 3, 5)
+    """Of each tag: colours, shapes, sizes, counts and sides, as `data.tags` numbers them."""
+
+    def __post_init__(self):
+        allowed = "one number of 2 or more for each tag"
+        require(self.classes and min(self.classes) >= 2, "Tagger.classes", self.classes, allowed)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the pictures that come with its captions, in pixels; it looks at none."""
+        return 32
+
+
+Model = Diffusion | Clip | Classifier | Tagger

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from glide_jax.config.checks import UNIT, at_least, check_seed, require
-from glide_jax.config.models import Classifier, Clip, Diffusion, Model
+from glide_jax.config.models import Classifier, Clip, Diffusion, Model, Tagger
 
 # The fields of Data that each source makes use of, beside source, workers and seed.
 _DATA_FIELDS = {
@@ -189,6 +189,9 @@ class Recipe:
     """A model to start from: a shipped or published model's name, a model folder or a run. The
     recipe's model is then that one; only its dropout can be another, and with inpaint it is grown
     to take masked pictures, too."""
+    text_from: str | None = None
+    """A tagger or another diffusion model, by name or folder: the training starts with its
+    tokenizer and text encoder, of the same sizes, beside a fresh UNet."""
 
     def __post_init__(self):
         at_least(
@@ -205,10 +208,15 @@ class Recipe:
             at_least(self, 1, "keep_every")
         check_seed("Recipe.seed", self.seed)
         require(0 <= self.caption_dropout <= 1, "caption_dropout", self.caption_dropout, "0 to 1")
+        allowed = "none, for init_from brings a text encoder of its own"
+        both = self.init_from is not None and self.text_from is not None
+        require(not both, "Recipe.text_from", self.text_from, allowed)
         if isinstance(self.model, Clip):
             _check_clip(self)
         if isinstance(self.model, Classifier):
-            _check_classifier(self)
+            _check_scenes(self, "a classifier", "the kinds of objects")
+        if isinstance(self.model, Tagger):
+            _check_scenes(self, "a tagger", "what captions claim")
 
 
 def _check_clip(recipe):
@@ -220,19 +228,27 @@ def _check_clip(recipe):
     require(recipe.remat != "attention", "Recipe.remat", recipe.remat, blocks)
 
 
-def _check_classifier(recipe):
-    """Requires a recipe of a classifier to have data with classes, and no more to say than them."""
-    _check_no_diffusion(recipe, "a classifier")
-    allowed = "'shapes', for a classifier learns the kinds of objects, which only its scenes tell"
+def _check_scenes(recipe, what, learned):
+    """Requires a recipe to have data that tell what is learned, and to say nothing of no use."""
+    _check_no_diffusion(recipe, what)
+    allowed = f"'shapes', for {what} learns {learned}, which only its scenes tell"
     require(recipe.data.source == "shapes", "Data.source", recipe.data.source, allowed)
-    none = "none, for a classifier is small"
+    none = f"none, for {what} is small"
     require(recipe.remat == "none", "Recipe.remat", recipe.remat, none)
 
 
 def _check_no_diffusion(recipe, what):
     """Requires all that only diffusion models make use of to have its default."""
     defaults = Recipe(recipe.name)
-    for name in ("timestep_sampler", "loss_weighting", "caption_dropout", "erase", "low_res"):
+    fields = (
+        "timestep_sampler",
+        "loss_weighting",
+        "caption_dropout",
+        "erase",
+        "low_res",
+        "text_from",
+    )
+    for name in fields:
         value, default = getattr(recipe, name), getattr(defaults, name)
         allowed = f"{default!r}, for the training of {what} has no use for it"
         require(value == default, f"Recipe.{name}", value, allowed)

@@ -69,7 +69,8 @@ def pick(rng: np.random.Generator, items):
     return items[int(rng.random() * len(items))]
 
 
-def _plural(noun):
+def plural(noun):
+    """The plural of a shape."""
     return noun + ("es" if noun.endswith("s") else "s")
 
 
@@ -79,7 +80,7 @@ def _article(word):
 
 def noun_phrase(phrase: Phrase, rng: np.random.Generator) -> str:
     """One wording of a phrase: "a big red circle", "one orange star", "two little crosses"."""
-    words = [phrase.colour, phrase.shape if phrase.count == 1 else _plural(phrase.shape)]
+    words = [phrase.colour, phrase.shape if phrase.count == 1 else plural(phrase.shape)]
     if phrase.size is not None:
         words.insert(0, pick(rng, SIZE_WORDS[phrase.size]))
     if phrase.count > 1:

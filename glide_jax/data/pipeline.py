@@ -17,6 +17,7 @@ from glide_jax.config import Data
 from glide_jax.data.examples import BadExample, Source
 from glide_jax.data.sources import Shapes, read_example
 from glide_jax.data.sources import open_source as open_source
+from glide_jax.data.tags import Tagged
 
 # Pillow decodes and scales without holding the interpreter's lock.
 THREADS = min(os.cpu_count() or 1, 8)
@@ -109,6 +110,8 @@ def _collate(images, rows):
 
 def _beside(source, tokenizer, captions, indices, warn=True):
     """What a task's loss takes beside pictures: their captions' tokens, or else their labels."""
+    if isinstance(tokenizer, Tagged):
+        return tokenizer.beside(source, captions, indices)
     if tokenizer is None:
         return {"label": np.array([source.label(index) for index in indices], np.int32)}
     tokens, mask = tokenizer.encode(captions, warn)
@@ -127,12 +130,13 @@ def batches(
         stop: the one after the last.
         batch_size: of a global batch, B.
         size: side of the pictures, in pixels.
-        tokenizer: of the captions; None for a model that reads none.
+        tokenizer: of the captions; None for a model that reads none, a Tagged one for a tagger.
         host: which part of each batch to give, out of `hosts` equal ones.
 
     Yields:
         `image` uint8 [B / hosts, size, size, 3], `tokens` int32 and `mask` bool [B / hosts,
-        context]; without a tokenizer `label` int32 [B / hosts, objects] in their place; `row`
+        context], and `tags` of a Tagged one; without a tokenizer `label` int32 [B / hosts,
+        objects] in their place; `row`
         int32 [B / hosts], each example's place in the global batch; `replaced` int32 [B / hosts],
         how many broken ones were passed over for it.
 

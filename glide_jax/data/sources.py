@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from etils import epath
 
 from glide_jax.config import Data
-from glide_jax.data import shapes
+from glide_jax.data import shapes, tags
 from glide_jax.data.decode import decode
 from glide_jax.data.examples import BadExample, Example, Source
 from glide_jax.data.folder import PICTURES, TextFolder, list_folder
@@ -39,6 +39,10 @@ class Shapes:
     def label(self, index):
         """The kinds of one scene's objects, see `shapes.label`; no other source has labels."""
         return shapes.label(index, self.seed, self.split)
+
+    def spans(self, index):
+        """Where one scene's caption names its objects, see `tags.spans`; no other source knows."""
+        return tags.spans(*shapes.describe(index, self.seed, self.split))
 
 
 def open_source(data: Data, size: int) -> Source:

@@ -28,13 +28,16 @@ class TextEncoder(nn.Module):
     """Caption tokens to one vector for the time embedding and one for each token."""
 
     config: config.TextEncoder
-    embedding_dim: int  # width of the UNet's time embedding
+    embedding_dim: int | None  # width of the UNet's time embedding; None where there is no UNet
     dtype: Any = jnp.float32
     remat: str = "none"  # see `Recipe.remat`
 
     @nn.compact
     def __call__(self, tokens, mask):
-        """tokens int [B, ctx], mask bool [B, ctx] to ([B, embedding_dim], [B, ctx, width])."""
+        """tokens int [B, ctx], mask bool [B, ctx] to ([B, embedding_dim], [B, ctx, width]).
+
+        Without an embedding_dim the first is None.
+        """
         c = self.config
         table = self.param("token_embedding", small_normal, (c.vocab_size, c.width))
         positions = self.param("positional_embedding", small_normal, (c.context, c.width))
@@ -46,6 +49,8 @@ class TextEncoder(nn.Module):
         for layer in range(c.layers):
             x = block(c.heads, self.dtype, name=f"blocks_{layer}")(x)
         x = LayerNorm(name="final_norm")(x)
+        if self.embedding_dim is None:
+            return None, x
         project = nn.Dense(self.embedding_dim, dtype=self.dtype, name="project")
         # The last POSITION, padding or not: that is how the published models were trained.
         return project(x[:, -1]), x

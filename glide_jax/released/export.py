@@ -58,8 +58,9 @@ def export(name_or_folder, path):
     model, _ = model_folder.load_description(folder, kind=None)
     if isinstance(model, config.Clip):
         return _export_clip(model_folder.read_params(folder / WEIGHTS, model), Path(path))
-    if isinstance(model, config.Classifier):
-        raise ValueError(f"{folder} holds a classifier, which the published code does not know")
+    if isinstance(model, config.Classifier | config.Tagger):
+        title = model_folder.KINDS[model_folder.kind_of(model)].title
+        raise ValueError(f"{folder} holds {title}, which the published code does not know")
     for name, value in FIXED.items():
         if getattr(model.unet, name) != value:
             raise ValueError(

@@ -62,6 +62,11 @@ class Tokenizer:
                 tokens_row[-1] = row[-1]
         return tokens, np.arange(context)[None] < lengths
 
+    def offsets(self, captions):
+        """(start, stop) of each token of each caption, in characters of the cleaned caption."""
+        clean = CLEANERS[self.text.cleaning]
+        return [each.offsets for each in self.encoding.encode_batch(list(map(clean, captions)))]
+
     def to_json(self):
         """What `tokenizer.json` holds."""
         return self.encoding.to_str(pretty=True)

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from glide_jax import checkpoint, config, model_folder, parallel
 from glide_jax.data import pipeline as data
+from glide_jax.data.tags import Tagged
 from glide_jax.files import writing_to
 from glide_jax.training import loggers, runs
 from glide_jax.training.log import Window
@@ -36,6 +37,8 @@ def train(recipe: config.Recipe, run):
     parallel.check_batch_size(recipe.batch_size, recipe.optim.accumulate)
     init_key, step_key = jax.random.split(jax.random.key(recipe.seed))
     tokenizer = runs.prepare(recipe, run, source, parent and parent[0])
+    is_tagger = isinstance(recipe.model, config.Tagger)
+    reader = Tagged(tokenizer) if is_tagger else tokenizer
     kept = (recipe.keep, recipe.keep_every, recipe.keep_best)
     with StopRequests() as requests, checkpoint.Checkpoints(run, *kept) as checkpoints:
         if checkpoints.latest_step() is None:
@@ -45,7 +48,7 @@ def train(recipe: config.Recipe, run):
         if int(state.step) < recipe.steps and parallel.is_lead():
             # Until the end the newest checkpoint is what the run holds, not an earlier end.
             (run / "params.safetensors").unlink(missing_ok=True)
-        report = Report(recipe, programs.evaluate, tokenizer, source, run, checkpoints)
+        report = Report(recipe, programs.evaluate, reader, source, run, checkpoints)
         stream = data.batches(
             recipe.data,
             source,
@@ -53,7 +56,7 @@ def train(recipe: config.Recipe, run):
             recipe.steps,
             recipe.batch_size,
             recipe.model.image_size,
-            tokenizer,
+            reader,
             *parallel.place(),
         )
         with contextlib.closing(stream), contextlib.closing(report):

@@ -44,6 +44,13 @@ def partition(tree, chosen):
     return of(True), of(False)
 
 
+def overlaid(tree, part):
+    """A tree of dictionaries, with the leaves of another of the same names in place of its own."""
+    if not isinstance(part, dict):
+        return part
+    return tree | {name: overlaid(tree[name], inner) for name, inner in part.items()}
+
+
 def combine(one, other):
     """What `partition` took apart."""
     return jax.tree.map(lambda a, b: b if a is None else a, one, other, is_leaf=lambda x: x is None)

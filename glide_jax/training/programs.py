@@ -10,6 +10,7 @@ import jax
 from glide_jax import config, parallel
 from glide_jax.layouts import LAYOUTS
 from glide_jax.training.optimizer import joined, make_optimizer, trained_parameters
+from glide_jax.training.paths import overlaid
 from glide_jax.training.step import TrainState, init_state, make_step
 from glide_jax.training.tasks import task_of
 
@@ -17,6 +18,7 @@ from glide_jax.training.tasks import task_of
 class Programs(NamedTuple):
     """What a training runs; each is traced and compiled when it is first called."""
 
+    fresh: Callable  # key -> fresh parameters
     init: Callable  # key -> the TrainState before the first step, of fresh parameters, laid out
     begin: Callable  # parameters -> the same of these
     place: Callable  # this process's rows of a batch -> what the step takes; see `layouts.Layout`
@@ -33,10 +35,14 @@ class Programs(NamedTuple):
         """A state at step 0, on all devices.
 
         Args:
-            parent: the parameters to start from, or None for fresh ones.
-            key: of the fresh ones.
+            parent: the parameters to start from, all or some of them, or None.
+            key: of the others, which are fresh.
         """
-        return self.init(key) if parent is None else self.begin(parent)
+        if parent is None:
+            return self.init(key)
+        if jax.tree.structure(parent) != jax.tree.structure(self.state.params):
+            parent = overlaid(self.fresh(key), parent)
+        return self.begin(parent)
 
 
 def make_programs(recipe: config.Recipe) -> Programs:
@@ -92,6 +98,7 @@ def programs_of(recipe: config.Recipe, dtype: Any) -> Programs:
     )
     state = layout.state(jax.eval_shape(begin, shapes))
     return Programs(
+        init,
         layout.made(lambda key: begin(init(key)), state),
         layout.made(begin, state),
         layout.batch,

@@ -28,6 +28,7 @@ FIXED = (
     "timestep_sampler",
     "loss_weighting",
     "init_from",
+    "text_from",
 )
 
 # What a recipe may ask for that the model it starts from has not.
@@ -38,9 +39,11 @@ def adopt_model(recipe: config.Recipe, run):
     """The recipe with the model it starts from, and that model's (tokenizer, params).
 
     A recipe that asks for `unet.inpaint` gets a parent without it grown to take masked pictures.
-    A run with a checkpoint has its parameters already: then, and without `init_from`, there are
-    none.
+    Of a recipe with `text_from` the parameters are those of its text encoder alone. A run with a
+    checkpoint has its parameters already: then, and without a model to start from, there are none.
     """
+    if recipe.text_from is not None and not _has_checkpoint(run):
+        return recipe, _adopt_text(recipe)
     if recipe.init_from is None:
         return recipe, None
     kind = model_folder.kind_of(recipe.model)
@@ -53,6 +56,26 @@ def adopt_model(recipe: config.Recipe, run):
         tokenizer, params = parent
         parent = tokenizer, grow_for_inpainting(params, own.unet.patch)
     return dataclasses.replace(recipe, model=own), parent
+
+
+def _adopt_text(recipe):
+    """The tokenizer and the text encoder that a recipe takes, but for its projection to a UNet's
+    embedding: that belongs to the UNet, which is fresh."""
+    model, tokenizer, params = checkpoint.load_model(recipe.text_from, kind=None)
+    encoder = params.get("text_encoder")
+    if encoder is None:
+        title = model_folder.KINDS[model_folder.kind_of(model)].title
+        raise ValueError(
+            f"Recipe.text_from is {recipe.text_from}, {title}, whose text encoder is not of the "
+            "kind that a UNet takes; allowed: a tagger or a diffusion model"
+        )
+    for name, now, then in _differences(recipe.model.text, model.text):
+        raise ValueError(
+            f"model.text.{name} is {now}, but {recipe.text_from}, whose text encoder the training "
+            f"starts from, has {then}: say the same"
+        )
+    encoder = {name: leaves for name, leaves in encoder.items() if name != "project"}
+    return tokenizer, {"text_encoder": encoder}
 
 
 def own_model(recipe, model):

@@ -17,6 +17,7 @@ from glide_jax.training.classification import Classifier
 from glide_jax.training.contrastive import contrastive_losses
 from glide_jax.training.given import given_pictures
 from glide_jax.training.step import Mean, Seen
+from glide_jax.training.tagging import Tagger
 
 
 class Draws(NamedTuple):
@@ -207,6 +208,8 @@ def task_of(recipe: Recipe, dtype=jnp.float32, axis_name=None):
         return Clip(recipe, dtype, axis_name)
     if isinstance(recipe.model, config.Classifier):
         return Classifier(recipe, dtype)
+    if isinstance(recipe.model, config.Tagger):
+        return Tagger(recipe, dtype)
     return Diffusion(recipe, dtype)
 
 
