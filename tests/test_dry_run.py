@@ -7,6 +7,8 @@ import jax
 import pytest
 
 import train
+from glide_jax import model_folder
+from glide_jax.config import Classifier, Tagger
 from glide_jax.models.text2im import count_parameters
 from glide_jax.training import dry_run
 from glide_jax.training.dry_run import Needs, check_fits, estimate, kept_bytes, parse_bytes
@@ -118,6 +120,15 @@ def small(state, activations, **recipe):
 def test_what_does_not_fit_is_told_what_to_change(needs, remedy):
     with pytest.raises(ValueError, match=f"is 16.0 GiB, and tiny takes .* devices: {remedy}$"):
         check_fits(needs, 16 * GIB)
+
+
+@pytest.mark.parametrize("model", [Classifier(channels=(4, 8)), Tagger(tiny.MODEL.text)])
+def test_models_that_take_more_or_less_than_captions_have_needs(model):
+    """The dense layers alone do two operations a row and weight, and twice that to learn."""
+    found = estimate(replace(RECIPE, model=model), 2)
+    assert found.parts["parameters"] == 4 * count_parameters(model_folder.param_shapes(model))
+    dense = 16 * 16 * 8 * 128 if isinstance(model, Classifier) else 32 * 25 * model.text.context
+    assert found.flops > 64 * 4 * dense and found.parts["activations"] > 0
 
 
 def test_what_fits_is_let_pass():

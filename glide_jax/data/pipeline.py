@@ -111,7 +111,7 @@ def _collate(images, rows):
 def _beside(source, tokenizer, captions, indices, warn=True):
     """What a task's loss takes beside pictures: their captions' tokens, or else their labels."""
     if isinstance(tokenizer, Tagged):
-        return tokenizer.beside(source, captions, indices)
+        return tokenizer.beside(source, captions, indices, warn)
     if tokenizer is None:
         return {"label": np.array([source.label(index) for index in indices], np.int32)}
     tokens, mask = tokenizer.encode(captions, warn)

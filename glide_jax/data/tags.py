@@ -78,9 +78,12 @@ class Tagged(NamedTuple):
 
     tokenizer: object
 
-    def beside(self, source, captions, indices):
-        """`tokens`, `mask` and `tags` [N, context, 5] of captions, by their indices in Shapes."""
-        tokens, mask = self.tokenizer.encode(captions)
+    def beside(self, source, captions, indices, warn):
+        """`tokens`, `mask` and `tags` [N, context, 5] of captions, by their indices in Shapes.
+
+        `warn` is whether to say how many were cut.
+        """
+        tokens, mask = self.tokenizer.encode(captions, warn)
         offsets = self.tokenizer.offsets(captions)
         rows = [
             token_tags(source.spans(index), own, tokens.shape[1])

@@ -134,16 +134,24 @@ def kept_bytes(loss, arguments):
     return sum(math.prod(v.aval.shape) * v.aval.dtype.itemsize for v in kept)
 
 
+def _batch(model, rows):
+    """The shapes of a device's rows of a batch, see `data.pipeline.batches`."""
+    side = model.image_size
+    shapes = {"image": ((side, side, 3), jnp.uint8), "row": ((), jnp.int32)}
+    if isinstance(model, config.Classifier):
+        shapes["label"] = (model.objects,), jnp.int32
+    else:
+        context = model.text.context
+        shapes |= {"tokens": ((context,), jnp.int32), "mask": ((context,), jnp.bool)}
+    if isinstance(model, config.Tagger):
+        shapes["tags"] = (context, len(model.classes)), jnp.int32
+    return {name: jax.ShapeDtypeStruct((rows, *own), d) for name, (own, d) in shapes.items()}
+
+
 def _loss(recipe, state, rows):
     """The loss on a device's rows, and its arguments' shapes, the trained parameters first."""
     task = task_of(recipe, parallel.default_dtype(recipe.dtype))
-    side, text = recipe.model.image_size, recipe.model.text
-    batch = {
-        "image": jax.ShapeDtypeStruct((rows, side, side, 3), jnp.uint8),
-        "tokens": jax.ShapeDtypeStruct((rows, text.context), jnp.int32),
-        "mask": jax.ShapeDtypeStruct((rows, text.context), jnp.bool),
-        "row": jax.ShapeDtypeStruct((rows,), jnp.int32),
-    }
+    batch = _batch(recipe.model, rows)
     moving, frozen = partition(state.params, trained_parameters(state.params, recipe.optim))
 
     def loss(moving, frozen, batch, key, timestep_stats):

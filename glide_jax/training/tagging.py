@@ -71,5 +71,5 @@ class Tagger:
 
 
 def _mean(values, where):
-    """Of each row [B, ctx] where the mask holds; every caption names something."""
-    return jnp.sum(jnp.where(where, values, 0), axis=1) / jnp.sum(where, axis=1)
+    """Of each row [B, ctx] where the mask holds; 0 of one that was cut before it named anything."""
+    return jnp.sum(jnp.where(where, values, 0), axis=1) / jnp.maximum(jnp.sum(where, axis=1), 1)
