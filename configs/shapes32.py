@@ -2,10 +2,11 @@
 
     XLA_FLAGS=--xla_force_host_platform_device_count=2 python train.py configs/shapes32.py
 
-Two CPU cores, as two devices: 27 images a second, so an hour and a half. Expect a loss near 0.015
-and a noise error near 0.011 (measured over steps 3,300 to 3,600 of the shipped model's first
-stretch, which differs a little and was gone on with: see its README). A tenth of the captions is
-emptied rather than GLIDE's fifth, for a run as short as this one sees few captions.
+Two CPU cores, as two devices: 15 to 27 images a second, by the machine, so one and a half to two and a
+half hours. It begins with a text encoder that knows which words belong together; without it, a model
+of this size takes captions as bags of words for very long (docs/training.md). The shipped model went
+through several stretches with other settings before it came to these: see its README. A tenth of the
+captions is emptied rather than GLIDE's fifth, for a run as short as this one sees few captions.
 """
 
 from glide_jax.config import Diffusion, Optim, Recipe, TextEncoder, UNet
@@ -29,13 +30,16 @@ def get_config():
             text=TextEncoder(context=32, vocab_size=512, width=128, layers=2, heads=4),
         ),
         optim=Optim(
-            learning_rate=1e-3,
+            optimizer="muon",
+            learning_rate=1.2e-3,
             warmup_steps=100,
             decay="cosine",
             final_fraction=0.05,
             ema_decays=(0.998,),
         ),
+        loss_weighting="debiased",
         caption_dropout=0.1,
+        text_from="shapes-text",
         batch_size=32,
         steps=4300,
         log_every=50,
