@@ -26,8 +26,11 @@ OPTIONS = (
 )
 
 
-def start(run, *options, data=None, devices=2, **settings):
-    """The training in the folder `run`, on pictures in one beside it or in `data`, as a process."""
+def start(run, *options, data=None, devices=2, cached_from="0.1", **settings):
+    """The training in the folder `run`, on pictures in one beside it or in `data`, as a process.
+
+    Programs that take so many seconds to compile are kept for others.
+    """
     if data is None:
         data = run.parent / "pictures"
         if not data.exists():
@@ -39,18 +42,18 @@ def start(run, *options, data=None, devices=2, **settings):
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(devices),
+        env=environment(devices, cached_from),
         **settings,
     )
 
 
-def environment(devices):
+def environment(devices, cached_from="0.1"):
     """So many devices, quick to compile for, and that once."""
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
     return os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": cache,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": cached_from,
         "XLA_FLAGS": xla.flags(devices),
     }
 

@@ -52,7 +52,7 @@ def test_an_unknown_model_is_named_with_those_that_ship(tmp_path):
         ({"format_version": 99}, "its kind and format are 'diffusion' and 99; known: diffusion, "),
         (
             {"kind": "gan"},
-            "are 'gan' and 1; known: diffusion, clip, classifier and 1",
+            "are 'gan' and 1; known: diffusion, clip, classifier, tagger and 1",
         ),
         ({"kind": ["clip"]}, "is not a model that can be read"),
         ({"model": {"units": 1}}, "Diffusion has no field 'units'"),

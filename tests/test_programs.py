@@ -24,6 +24,7 @@ ELSEWHERE = {
     "loggers": ("tensorboard",),
     "init_from": "shapes32",
 }
+INSTEAD = {"text_from": "shapes-text"}  # of init_from
 INPAINT = replace(tiny.MODEL, unet=replace(tiny.MODEL.unet, inpaint=True, low_res_size=16))
 RECIPE = replace(tiny.RECIPE, model=INPAINT)
 OTHER = {
@@ -43,12 +44,13 @@ OTHER = {
 
 def test_every_field_is_of_one_kind():
     names = [field.name for field in fields(Recipe)]
-    assert sorted([*ELSEWHERE, *OTHER]) == sorted(names)
+    assert sorted([*ELSEWHERE, *INSTEAD, *OTHER]) == sorted(names)
 
 
 def test_what_programs_do_not_depend_on_does_not_make_others():
     changed = replace(RECIPE, **ELSEWHERE, optim=replace(RECIPE.optim, skip_nonfinite=3))
     assert make_programs(changed) is make_programs(RECIPE)
+    assert make_programs(replace(RECIPE, **INSTEAD)) is make_programs(RECIPE)
 
 
 @pytest.mark.parametrize("name", OTHER)
