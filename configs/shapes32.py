@@ -3,8 +3,8 @@
     XLA_FLAGS=--xla_force_host_platform_device_count=2 python train.py configs/shapes32.py
 
 Two CPU cores, as two devices: 15 to 27 images a second, by the machine, so one and a half to two
-and a half hours. It begins with a text encoder that knows which words belong together; without it, a
-model of this size takes captions as bags of words for very long (docs/training.md). The shipped
+and a half hours. It begins with a text encoder that knows which words belong together; without it,
+a model of this size takes captions as bags of words for very long (docs/training.md). The shipped
 model went through several stretches with other settings before it came to these: see its README. A
 tenth of the captions is emptied rather than GLIDE's fifth, for a run as short as this one sees few.
 """
