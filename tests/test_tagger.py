@@ -205,7 +205,7 @@ def test_text_encoders_that_do_not_fit_are_refused(finished, tmp_path):
     ):
         loop.train(dataclasses.replace(recipe, text_from="shapes-clip"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    with pytest.raises(ValueError, match="text_from is 'x'; allowed: none, for init_from brings"):
+    with pytest.raises(ValueError, match="text_from is 'x'; allowed: none .--text-from None., f"):
         dataclasses.replace(recipe, init_from="shapes32", text_from="x")
 
 

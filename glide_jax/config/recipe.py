@@ -208,7 +208,7 @@ class Recipe:
             at_least(self, 1, "keep_every")
         check_seed("Recipe.seed", self.seed)
         require(0 <= self.caption_dropout <= 1, "caption_dropout", self.caption_dropout, "0 to 1")
-        allowed = "none, for init_from brings a text encoder of its own"
+        allowed = "none (--text-from None), for init_from brings a text encoder of its own"
         both = self.init_from is not None and self.text_from is not None
         require(not both, "Recipe.text_from", self.text_from, allowed)
         if isinstance(self.model, Clip):
