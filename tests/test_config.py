@@ -87,6 +87,19 @@ def test_a_value_of_the_wrong_kind_is_named(values, message):
             lambda: Data(source="folder", path="x", split="test"),
             "Data.split is 'test'; allowed: 'train', for the source folder has no use for it",
         ),
+        (lambda: Data(tiers=(2, 4)), r"Data.tiers is \(2, 4\); allowed: one or more of 1, 2 and 3"),
+        (
+            lambda: Data(source="folder", path="x", tiers=(2,)),
+            r"Data.tiers is \(2,\); allowed: \(1, 2, 3\), for the source folder has no use for it",
+        ),
+        (
+            lambda: Recipe("x", timestep_sampler="logit_normal", logit_normal=(0.0, 0.0)),
+            r"Recipe.logit_normal is \(0.0, 0.0\); allowed: a finite mean and a finite stand",
+        ),
+        (
+            lambda: Recipe("x", logit_normal=(1.0, 1.0)),
+            r"Recipe.logit_normal is \(1.0, 1.0\); allowed: \(0.0, 1.0\), unless timestep_sam",
+        ),
         (lambda: Data(workers=-1), "Data.workers is -1; allowed: 0 or more"),
         (lambda: Diffusion(timesteps=20), "Diffusion.timesteps is 20; allowed: 21 or more"),
         (lambda: Optim(learning_rate=float("inf")), "Optim.learning_rate is inf"),

@@ -7,6 +7,7 @@ from math import hypot, pi
 import numpy as np
 import pytest
 
+from glide_jax.config import Data
 from glide_jax.data import scenes
 from glide_jax.data.captions import RELATIONS, Phrase, caption
 from glide_jax.data.shapes import (
@@ -16,9 +17,12 @@ from glide_jax.data.shapes import (
     SPLITS,
     Object,
     Scene,
+    describe,
     example,
+    label,
     render,
 )
+from glide_jax.data.sources import open_source
 
 MANY = 2000
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
@@ -134,6 +138,25 @@ def test_tiers_come_in_thirds(examples, split):
     spread = (MANY * 1 / 3 * 2 / 3) ** 0.5
     assert set(counts) == {1, 2, 3}
     assert all(abs(count - MANY / 3) < 4 * spread for count in counts.values())
+
+
+def test_tiers_come_as_often_as_they_are_named():
+    drawn = Counter(describe(index, 5, "train", (2, 2, 3))[0].tier for index in range(900))
+    assert set(drawn) == {2, 3}
+    assert abs(drawn[2] - 600) < 4 * (900 * 2 / 3 * 1 / 3) ** 0.5
+    named = [describe(index, 5, "train", (1, 2, 3)) for index in range(20)]
+    assert named == [describe(index, 5) for index in range(20)]
+
+
+def test_a_recipe_s_tiers_are_those_of_its_examples():
+    source = open_source(Data(tiers=(3,), seed=4), 32)
+    scenes = [describe(index, 4, "train", (3,)) for index in range(6)]
+    assert {scene.tier for scene, _ in scenes} == {3}
+    for index, (scene, text) in enumerate(scenes):
+        assert source.captions(index) == [text] == source[index].captions
+        np.testing.assert_array_equal(source[index].image, render(scene, 32))
+        assert source.label(index) == label(index, 4, "train", (3,))
+        assert len(source.spans(index)) == len(scene.claims)
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -355,6 +378,8 @@ def test_paraphrases():
     "arguments, message",
     [
         ({"split": "val"}, "split is 'val'; it must be one of train, test, compositional"),
+        ({"tiers": (1, 4)}, "tiers is (1, 4); it must be one or more of (1, 2, 3)"),
+        ({"tiers": ()}, "tiers is (); it must be one or more of (1, 2, 3)"),
         ({"size": 31}, "size is 31; it must be at least 32"),
         ({"index": -1}, "index is -1; it must be at least 0"),
         ({"seed": -2}, "seed is -2; it must be at least 0"),

@@ -1,6 +1,7 @@
 """The sampler of timesteps that learns: against its definition, one loss at a time."""
 
 import dataclasses
+from statistics import NormalDist
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +56,33 @@ def test_losses_that_are_not_finite_are_not_remembered():
     before = timesteps.update(timesteps.empty_history(T), np.array([1]), jnp.array([2.0]))
     after = timesteps.update(before, np.array([1, 1]), jnp.array([np.nan, np.inf]))
     jax.tree.map(np.testing.assert_array_equal, before, after)
+
+
+def test_logit_normal_draws_have_the_shares_of_the_normal_distribution():
+    timesteps_, mean, deviation = 8, 0.7, 1.3
+    bounds = np.arange(1, timesteps_) / timesteps_
+    logits = np.log(bounds / (1 - bounds))
+    below = [0.0, *(NormalDist(mean, deviation).cdf(logit) for logit in logits), 1.0]
+    p = np.diff(below)
+    keys = jax.random.split(jax.random.key(4), 40_000)
+    drawn = timesteps.draw_logit_normal(mean, deviation, keys, timesteps_)
+    counts = np.bincount(drawn, minlength=timesteps_)
+    assert (np.abs(counts - 40_000 * p) < 4 * np.sqrt(40_000 * p * (1 - p))).all()
+    assert timesteps.draw_logit_normal(100.0, 1.0, keys[:9], timesteps_).tolist() == [7] * 9
+
+
+def test_a_recipe_with_a_logit_normal_draws_from_it():
+    recipe = dataclasses.replace(
+        tiny.RECIPE, timestep_sampler="logit_normal", logit_normal=(1.5, 0.5)
+    )
+    task, size = Diffusion(recipe), 512
+    side = tiny.MODEL.unet.image_size
+    batch = {"row": jnp.arange(size), "image": jnp.zeros((size, side, side, 3), jnp.uint8)}
+    draws = task.draw(batch, jax.random.key(0))
+    logits = jax.scipy.special.logit((draws.t + 0.5) / task.model.timesteps)
+    assert abs(jnp.mean(logits) - 1.5) < 4 * 0.5 / size**0.5
+    assert abs(jnp.std(logits) - 0.5) < 0.1
+    np.testing.assert_array_equal(draws.weight, 1)
 
 
 def test_draws_have_their_probabilities_and_the_weights_that_undo_them():

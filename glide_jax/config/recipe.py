@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal
 
 from glide_jax.config.checks import UNIT, at_least, check_seed, require
@@ -9,7 +10,7 @@ from glide_jax.config.models import Classifier, Clip, Diffusion, Model, Tagger
 
 # The fields of Data that each source makes use of, beside source, workers and seed.
 _DATA_FIELDS = {
-    "shapes": (),
+    "shapes": ("tiers",),
     "folder": ("path", "caption_field", "flip"),
     "tfds": ("path", "name", "split", "image_field", "caption_field", "flip"),
 }
@@ -35,16 +36,21 @@ class Data:
     shards, by default caption there. Slashes lead to an inner one: captions/text."""
     flip: bool = False
     """Mirrors half of the pictures; do so only where no caption says left or right."""
+    tiers: tuple[int, ...] = (1, 2, 3)
+    """Of shapes: which scenes are drawn, each tier as often as it is named. 1 has one object, 2 has
+    two in a relation, 3 has three or several alike: 2 2 3 is a lesson in where and how many."""
     workers: int = 0
     """Processes that read and decode; 0 does it in threads of the trainer's own."""
     seed: int = 0
     """Another seed draws other examples, or the same ones in another order."""
 
     def __post_init__(self):
-        for name in sorted({*_DATA_FIELDS["tfds"]} - {*_DATA_FIELDS[self.source]}):
+        for name in sorted({*chain(*_DATA_FIELDS.values())} - {*_DATA_FIELDS[self.source]}):
             value, default = getattr(self, name), getattr(type(self), name)
             allowed = f"{default!r}, for the source {self.source} has no use for it"
             require(value == default, f"Data.{name}", value, allowed)
+        allowed = "one or more of 1, 2 and 3"
+        require(self.tiers and {*self.tiers} <= {1, 2, 3}, "Data.tiers", self.tiers, allowed)
         at_least(self, 0, "workers")
         check_seed("Data.seed", self.seed)
 
@@ -147,8 +153,13 @@ class Recipe:
     model: Model = field(default_factory=Diffusion)
     data: Data = field(default_factory=Data)
     optim: Optim = field(default_factory=Optim)
-    timestep_sampler: Literal["uniform", "loss_second_moment"] = "uniform"
-    """How timesteps are drawn: evenly, or more often where the loss is large (arXiv 2102.09672)."""
+    timestep_sampler: Literal["uniform", "loss_second_moment", "logit_normal"] = "uniform"
+    """How timesteps are drawn: evenly, more often where the loss is large (arXiv 2102.09672), or as
+    logit_normal says (arXiv 2403.03206, §3.1)."""
+    logit_normal: tuple[float, float] = (0.0, 1.0)
+    """Mean and standard deviation of log(t / (T - t)), for the sampler of this name. Unlike the
+    other it changes what is learned: a mean above 0 trains more where there is much noise, where it
+    is decided how many objects there are and where they are."""
     loss_weighting: Literal["none", "min_snr", "debiased"] = "none"
     """Of the noise error by timestep: none as GLIDE; min_snr (arXiv 2303.09556), under which little
     noise counts less; debiased (arXiv 2310.08442), under which much noise counts more as well."""
@@ -194,6 +205,13 @@ class Recipe:
     tokenizer and text encoder, of the same sizes, beside a fresh UNet."""
 
     def __post_init__(self):
+        mean, deviation = self.logit_normal
+        normal = "a finite mean and a finite standard deviation above 0"
+        is_one = math.isfinite(mean) and 0 < deviation < math.inf
+        require(is_one, "Recipe.logit_normal", self.logit_normal, normal)
+        used = self.timestep_sampler == "logit_normal" or self.logit_normal == (0.0, 1.0)
+        allowed = "(0.0, 1.0), unless timestep_sampler is logit_normal"
+        require(used, "Recipe.logit_normal", self.logit_normal, allowed)
         at_least(
             *(self, 1, "batch_size", "steps", "log_every", "checkpoint_every", "sample_every"),
             *("sample_steps", "keep"),

@@ -25,6 +25,9 @@ SMALLEST = 32
 
 SPLITS = ("train", "test", "compositional")
 
+# Scenes of one object; of two, with a relation; of three, or of several alike, with their number.
+TIERS = (1, 2, 3)
+
 # The (colour, shape) pairs of the compositional split, which the other splits never show.
 HELD_OUT = frozenset(
     {
@@ -62,9 +65,9 @@ def _kinds(held_out):
 _KINDS = {"train": _kinds(False), "test": _kinds(False), "compositional": _kinds(True)}
 
 
-def _draw_claims(rng, split):
+def _draw_claims(rng, split, tiers):
     """A tier, its phrases and their relation; no two phrases share both colour and shape."""
-    tier = pick(rng, (1, 2, 3))
+    tier = pick(rng, tiers)
     relation = pick(rng, tuple(RELATIONS)) if tier == 2 else None
     counts = _draw_counts(rng) if tier == 3 else (1,) * tier
     kinds = _KINDS[split]
@@ -129,8 +132,8 @@ def _are_related(centres, relation):
     return (along >= ALONG) & (across <= ACROSS * along)
 
 
-def _draw_scene(rng, split):
-    tier, claims, relation = _draw_claims(rng, split)
+def _draw_scene(rng, split, tiers):
+    tier, claims, relation = _draw_claims(rng, split, tiers)
     kinds = [phrase for phrase in claims for _ in range(phrase.count)]
     sizes = [phrase.size or pick(rng, ("small", "big")) for phrase in kinds]
     radii = [RADII[size] * (1 + RADIUS_JITTER * (2 * rng.random() - 1)) for size in sizes]
@@ -144,29 +147,41 @@ def _draw_scene(rng, split):
     return Scene(objects, background, tier, claims, relation)
 
 
-def describe(index: int, seed: int = 0, split: str = "train") -> tuple[Scene, str]:
+def describe(
+    index: int, seed: int = 0, split: str = "train", tiers: tuple[int, ...] = TIERS
+) -> tuple[Scene, str]:
     """The scene and the caption of the example at an index, without its picture; see `example`."""
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
+    if not tiers or not {*tiers} <= {*TIERS}:
+        raise ValueError(f"tiers is {tiers!r}; it must be one or more of {TIERS}")
     for name, value in (("index", index), ("seed", seed)):
         if value < 0:
             raise ValueError(f"{name} is {value}; it must be at least 0")
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
-    scene = _draw_scene(rng, split)
+    scene = _draw_scene(rng, split, tiers)
     return scene, caption(scene.claims, scene.relation, rng)
 
 
-def label(index: int, seed: int = 0, split: str = "train") -> list[int]:
+def label(
+    index: int, seed: int = 0, split: str = "train", tiers: tuple[int, ...] = TIERS
+) -> list[int]:
     """The kind of each object of the example at an index, from left to right; see `describe`.
 
     Numbers of OBJECT_KINDS by the objects' centres, MOST_OBJECTS of them: NOTHING behind the last.
     """
-    objects = sorted(describe(index, seed, split)[0].objects, key=lambda each: each.x)
+    objects = sorted(describe(index, seed, split, tiers)[0].objects, key=lambda each: each.x)
     kinds = [OBJECT_KINDS.index((each.colour, each.shape)) for each in objects]
     return kinds + [NOTHING] * (MOST_OBJECTS - len(kinds))
 
 
-def example(index: int, seed: int = 0, split: str = "train", size: int = 32) -> Example:
+def example(
+    index: int,
+    seed: int = 0,
+    split: str = "train",
+    size: int = 32,
+    tiers: tuple[int, ...] = TIERS,
+) -> Example:
     """The example at an index: a pure function of its arguments.
 
     Args:
@@ -175,6 +190,7 @@ def example(index: int, seed: int = 0, split: str = "train", size: int = 32) -> 
         split: train, test (other scenes of the same kinds) or compositional (only objects whose
             pair of colour and shape the other two never show).
         size: width and height of the picture in pixels, from 32 on; the scene is the same at all.
+        tiers: of the scenes, from TIERS, each as often as it is named.
 
     Returns:
         The picture, its caption and its scene.
@@ -184,5 +200,5 @@ def example(index: int, seed: int = 0, split: str = "train", size: int = 32) -> 
     """
     if size < SMALLEST:
         raise ValueError(f"size is {size}; it must be at least {SMALLEST}")
-    scene, text = describe(index, seed, split)
+    scene, text = describe(index, seed, split, tiers)
     return Example(render(scene, size), text, scene)

@@ -24,25 +24,26 @@ class Shapes:
     seed: int
     size: int
     split: str = "train"
+    tiers: tuple[int, ...] = shapes.TIERS
 
     def __len__(self):
         return sys.maxsize
 
     def __getitem__(self, index):
-        drawn = shapes.example(index, self.seed, self.split, self.size)
+        drawn = shapes.example(index, self.seed, self.split, self.size, self.tiers)
         return Example(f"scene {index}", drawn.image, [drawn.caption])
 
     def captions(self, index):
         """The caption of one scene, without the time to draw it."""
-        return [shapes.describe(index, self.seed, self.split)[1]]
+        return [shapes.describe(index, self.seed, self.split, self.tiers)[1]]
 
     def label(self, index):
         """The kinds of one scene's objects, see `shapes.label`; no other source has labels."""
-        return shapes.label(index, self.seed, self.split)
+        return shapes.label(index, self.seed, self.split, self.tiers)
 
     def spans(self, index):
         """Where one scene's caption names its objects, see `tags.spans`; no other source knows."""
-        return tags.spans(*shapes.describe(index, self.seed, self.split))
+        return tags.spans(*shapes.describe(index, self.seed, self.split, self.tiers))
 
 
 def open_source(data: Data, size: int) -> Source:
@@ -72,7 +73,7 @@ def open_source(data: Data, size: int) -> Source:
 def _open_shapes(data, size):
     if size < shapes.SMALLEST:
         raise ValueError(f"image_size is {size}; shapes are drawn at {shapes.SMALLEST} or more")
-    return Shapes(data.seed, size)
+    return Shapes(data.seed, size, tiers=data.tiers)
 
 
 def open_folder(path: str | None, caption_field: str | None = None) -> Source:

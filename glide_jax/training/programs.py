@@ -60,6 +60,7 @@ def make_programs(recipe: config.Recipe) -> Programs:
         model=recipe.model,
         optim=optim,
         timestep_sampler=recipe.timestep_sampler,
+        logit_normal=recipe.logit_normal,
         loss_weighting=recipe.loss_weighting,
         caption_dropout=recipe.caption_dropout,
         erase=recipe.erase,

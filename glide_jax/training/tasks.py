@@ -44,6 +44,9 @@ class Diffusion:
         self.model, self.dtype, self.remat = recipe.model, dtype, recipe.remat
         self.caption_dropout = recipe.caption_dropout
         self.learns_timesteps = recipe.timestep_sampler == "loss_second_moment"
+        self.draw_timesteps = _draw_evenly
+        if recipe.timestep_sampler == "logit_normal":
+            self.draw_timesteps = partial(timesteps.draw_logit_normal, *recipe.logit_normal)
         self.schedule = make_schedule(recipe.model.schedule, recipe.model.timesteps)
         weights = WEIGHTINGS.get(recipe.loss_weighting)
         self.mse_weights = weights(self.schedule) if weights else None
@@ -97,7 +100,7 @@ class Diffusion:
         if self.learns_timesteps:
             t, weight = timesteps.draw(keys[:, 0], timestep_stats)
         else:
-            t = _draw_evenly(keys[:, 0], self.model.timesteps)
+            t = self.draw_timesteps(keys[:, 0], self.model.timesteps)
             weight = jnp.ones(t.shape)
         eps = _draw_noise(keys[:, 1], batch["image"])
         keep_caption = jax.vmap(jax.random.uniform)(keys[:, 2]) >= self.caption_dropout

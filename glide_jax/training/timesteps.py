@@ -46,6 +46,16 @@ def draw(keys, history: LossHistory):
     return t, 1 / (len(p) * p[t])
 
 
+def draw_logit_normal(mean, deviation, keys, timesteps):
+    """A timestep for each key, int32 [B]: log(t / (T - t)) is normal, before t is rounded down.
+
+    Source: arXiv 2403.03206, §3.1.
+    """
+    logit = mean + deviation * jax.vmap(jax.random.normal)(keys)
+    # Rounding may take a logit that is very large to the very end.
+    return jnp.minimum(timesteps * jax.nn.sigmoid(logit), timesteps - 1).astype(jnp.int32)
+
+
 def update(history: LossHistory, t, losses):
     """The history with losses [B] of timesteps t [B], in this order; those not finite are left out.
 
