@@ -3,8 +3,9 @@
     python train.py configs/shapes_text.py
 
 For each token it learns to tell the colour, shape, size, count and side of the object that the
-token's phrase names. Another seed of the examples than the models have that start from it. Expect a
-loss of 0.0007 and every caption right (measured; the run ships as shapes-text).
+token's phrase names. Another seed of the examples than the models have that start from it. The
+layer on top decays, so that the encoder has to say it loudly. Expect a loss of 0.0063 and every
+caption right (measured; the run ships as shapes-text).
 """
 
 from glide_jax.config import Data, Optim, Recipe, Tagger
@@ -21,10 +22,12 @@ def get_config():
             warmup_steps=30,
             decay="cosine",
             final_fraction=0.05,
+            weight_decay=3.0,
+            no_weight_decay=("text_encoder",),
             ema_decays=(0.99,),
         ),
         batch_size=64,
-        steps=800,
+        steps=1200,
         seed=3,
         log_every=50,
         checkpoint_every=200,
