@@ -6,8 +6,8 @@
 On two cores that had other work, too, a few steps went at 6 to 10 images a second (medians), where
 those of configs/shapes32.py went at 6; on idle ones it has not been measured, nor has what loss and
 pictures to expect. Captions and their dropout are those of configs/shapes32.py, whose pictures it
-is to enlarge; it sees each tier alike often. Outlines differ a little in those from the means of blocks that it
-is trained on; --low-res.blur and --low-res.noise can make it used to that.
+is to enlarge; it sees each tier alike often. Outlines differ a little in those from the means of
+blocks that it is trained on; --low-res.blur and --low-res.noise can make it used to that.
 """
 
 from glide_jax.config import Diffusion, Optim, Recipe, TextEncoder, UNet
