@@ -15,6 +15,7 @@ from glide_jax.data.shapes import (
     HELD_OUT,
     SHAPES,
     SPLITS,
+    TIERS,
     Object,
     Scene,
     describe,
@@ -144,6 +145,7 @@ def test_tiers_come_as_often_as_they_are_named():
     drawn = Counter(describe(index, 5, "train", (2, 2, 3))[0].tier for index in range(900))
     assert set(drawn) == {2, 3}
     assert abs(drawn[2] - 600) < 4 * (900 * 2 / 3 * 1 / 3) ** 0.5
+    assert Data().tiers == TIERS
     named = [describe(index, 5, "train", (1, 2, 3)) for index in range(20)]
     assert named == [describe(index, 5) for index in range(20)]
 
