@@ -10,6 +10,7 @@ import pytest
 
 from glide_jax import Pipeline
 from glide_jax.checkpoint import Checkpoints, load_model
+from glide_jax.config import Data
 from glide_jax.data import pipeline as data
 from glide_jax.training import loop, programs
 from glide_jax.training.log import read_metrics
@@ -87,6 +88,11 @@ def test_a_run_cut_off_goes_on_to_the_same_end(finished, tmp_path, monkeypatch):
     [
         ({"batch_size": 4}, "a run with batch_size 8, not 4: choose another --run"),
         ({"seed": 1}, "a run with seed 0, not 1"),
+        ({"data": Data(tiers=(3,))}, r"a run with data.tiers \(1, 2, 3\), not \(3,\)"),
+        (
+            {"timestep_sampler": "logit_normal", "logit_normal": (1.0, 1.4)},
+            "a run with timestep_sampler uniform, not logit_normal",
+        ),
         (
             {"model": dataclasses.replace(SHORT.model, schedule="linear")},
             "a run with model.schedule squaredcos_cap_v2, not linear",
