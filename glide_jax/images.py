@@ -47,21 +47,9 @@ def enlarge(image, least):
 def save_png(path, image, settings):
     """Writes uint8 [H, W, 3] whole or not at all; `settings` go into its metadata as JSON."""
     info = PngImagePlugin.PngInfo()
-    info.add_itxt(KEY, _as_text(settings))
+    info.add_itxt(KEY, json.dumps(settings, ensure_ascii=False))
     with written_whole(path) as beside, beside.open("wb") as file:
         Image.fromarray(image).save(file, "PNG", pnginfo=info)
-
-
-def with_settings(image, settings):
-    """uint8 [H, W, 3] for Pillow, with `settings`, if any, where `read_settings` looks for them."""
-    picture = Image.fromarray(image)
-    if settings:
-        picture.info[KEY] = _as_text(settings)
-    return picture
-
-
-def _as_text(settings):
-    return json.dumps(settings, ensure_ascii=False)
 
 
 def read_settings(path):

@@ -29,6 +29,9 @@ class SlowPainter:
         drawn = np.stack([self.painted(seed + i) for i in range(num)])
         return self._piecewise(np.where(masks[..., None], images, drawn), progress)
 
+    def upsample(self, images, prompts, *, seed, progress):
+        return self._piecewise(images.repeat(2, axis=1).repeat(2, axis=2), progress)
+
     @staticmethod
     def painted(seed):
         """Its colour, never that of another of the next 200 seeds."""

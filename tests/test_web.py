@@ -1,9 +1,11 @@
 """What is under the page: its limits, its history, dropped pictures, and what a Studio draws."""
 
 import io
+import os
 import threading
 from dataclasses import replace
 from itertools import takewhile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,22 +83,47 @@ def test_settings_that_are_of_no_use_are_named():
     )
 
 
-def test_the_browser_saves_a_picture_with_its_settings():
+def test_the_browser_gets_a_picture_with_its_settings_from_a_file_written_once(
+    tmp_path, monkeypatch
+):
+    pytest.importorskip("gradio", reason="Gradio is not installed: requirements-web.txt")
+    from glide_jax.web.served import served
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     settings = ASKED.recorded(1)
-    shown = Picture(GREY, settings).to_pil()
-    assert read_settings_of(shown) == settings
-    assert not Picture(GREY, {}).to_pil().info
+    path = Path(served(GREY, settings))
+    assert read_settings(path) == settings and read_settings(served(GREY)) == {}
+    np.testing.assert_array_equal(Image.open(path), GREY)
+    os.utime(path, (0, 0))
+    before = path.stat()
+    assert served(GREY, dict(settings)) == str(path)
+    # It is the same file, but has been shown again: Gradio goes by that.
+    assert path.stat().st_ino == before.st_ino and path.stat().st_mtime > before.st_mtime
+    path.unlink()
+    assert served(GREY, settings) == str(path) and path.exists()
+    others = [GREY + np.uint8(1), GREY.reshape(2, -1, 3)]
+    assert len({str(path), *[served(other, settings) for other in others]}) == 3
 
 
-def read_settings_of(shown):
-    """As Gradio does: the text in `info` goes into the PNG."""
-    from PIL.PngImagePlugin import PngInfo
+def test_what_was_made_is_shown_once_and_bad_input_leaves_the_history(tmp_path, monkeypatch):
+    pytest.importorskip("gradio", reason="Gradio is not installed: requirements-web.txt")
+    from glide_jax.web import acts
 
-    info, file = PngInfo(), io.BytesIO()
-    for key, value in shown.info.items():
-        info.add_text(key, value)
-    shown.save(file, "PNG", pnginfo=info)
-    return read_settings(file)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    studio, history = Studio(limits=LIMITS), History().add("Drawn", [Picture(GREY, {})])
+    *_, (_, _, made) = acts.run("Varying", "Varied", lambda progress: (Picture(GREY, {}),) * 2)
+    after, *shown, left = acts.finish(studio, history, made)
+    assert [step.title for step in after.steps] == ["Drawn", "Varied"] and left is None
+    assert len(after.step.pictures) == 2 and "Varied" in shown[-1]
+    assert all(value == acts.gr.skip() for value in acts.finish(studio, history, left))
+
+    def refused(progress):
+        raise ValueError("no such thing")
+
+    *_, (_, told, made) = acts.run("Varying", "Varied", refused)
+    assert "no such thing" in told  # to who asks by HTTP, and has no `finish`
+    after, *shown, left = acts.finish(studio, history, made)
+    assert after == history and left is None and "no such thing" in shown[-1]
 
 
 def encoded(size, kind="PNG"):

@@ -1,22 +1,22 @@
 """The page as a person uses it, in headless Chromium, and fifty requests at once over HTTP."""
 
-import json
 import shutil
 import threading
-import urllib.request
-from concurrent.futures import ThreadPoolExecutor
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from glide_jax import model_folder
 from glide_jax.images import read_settings, save_png
 from glide_jax.web import studio as studios
 from glide_jax.web.asked import Asked
-from tests.slow_painter import SlowPainter
+from tests import tiny, web_requests
+from tests.slow_painter import SIDE, SlowPainter
 
 pytest.importorskip("gradio", reason="Gradio is not installed: requirements-web.txt")
-from glide_jax.web.acts import VIEW  # noqa: E402 (it needs Gradio)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 REQUESTS = 50
@@ -25,19 +25,24 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
-pytestmark = pytest.mark.filterwarnings("default")  # Gradio's own are not ours to mend
+# Gradio's own warnings are not ours to mend.
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """A page of the models that ship, whose Pipeline is a SlowPainter, at a free port."""
+def address(tmp_path_factory, tokenizer):
+    """A page of the models that ship and an upsampler, all of them SlowPainters, at a free port."""
     from glide_jax.web import page
 
+    upsampler = tmp_path_factory.mktemp("models") / "upsampler"
+    sizes = replace(tiny.SMALLER.unet, low_res_size=SIDE, image_size=2 * SIDE)
+    model = replace(tiny.SMALLER, unet=sizes)
+    model_folder.save_model(upsampler, model, tokenizer, tiny.random_params(model=model))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(studios, "Pipeline", SlowPainter)
         patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        blocks = page.build(studios.Studio()).queue(max_size=64)
+        blocks = page.build(studios.Studio([str(upsampler)])).queue(max_size=64)
         _, where, _ = blocks.launch(prevent_thread_lock=True, **page.LAUNCH)
         yield where
         blocks.close()
@@ -125,12 +130,58 @@ def test_pictures_appear_as_they_denoise_and_a_cancel_frees_the_queue(tab, monke
     told(tab, "Drawing: 10%")
     assert pictures(tab).count() == 4 and tab.locator("#status .bar").is_visible()
     tab.click("#cancel")
+    told(tab, "Cancelling")
+    assert tab.locator("#draw").is_disabled()  # Gradio would lose a click
     told(tab, "Cancelled")
-    while SlowPainter.working:  # Gradio loses a click that comes before the run has ended
-        tab.wait_for_timeout(100)
     monkeypatch.setattr(SlowPainter, "pause", 0.0)
     draw(tab)
-    assert tab.inner_text("#place").strip() == "1 of 1 · Drawn"
+    assert tab.inner_text("#place .md").strip() == "1 of 1 · Drawn"
+
+
+def test_pictures_are_varied_enlarged_and_found_again(tab):
+    draw(tab)
+    drawn = colour(tab, 0.5, 0.5)
+    tab.get_by_role("tab", name="Vary").click()
+    tab.click("#vary")
+    tab.locator("#place", has_text="2 of 2 · Varied").wait_for()
+    varied = colour(tab, 0.5, 0.5)
+    assert pictures(tab).count() == 4 and varied != drawn
+    tab.get_by_role("tab", name="Upscale").click()
+    tab.click("#upscale")
+    tab.locator("#place", has_text="3 of 3 · Upscaled").wait_for()
+    size = "() => document.querySelector('#chosen img').naturalWidth"
+    assert tab.evaluate(size) == 2 * SIDE and colour(tab, 0.5, 0.5) == varied
+    assert tab.locator("#upscale").is_disabled()  # there is none from 64 pixels on
+    tab.click("#back")
+    tab.locator("#place", has_text="2 of 3 · Varied").wait_for()
+    assert tab.evaluate(size) == SIDE
+    tab.click("#back")
+    tab.locator("#place", has_text="1 of 3 · Drawn").wait_for()
+    assert colour(tab, 0.5, 0.5) == drawn and tab.locator("#back").is_disabled()
+    for place in ("2 of 3 · Varied", "3 of 3 · Upscaled"):
+        tab.click("#forward")
+        tab.locator("#place", has_text=place).wait_for()
+    assert tab.evaluate(size) == 2 * SIDE and tab.locator("#forward").is_disabled()
+
+
+def test_a_click_before_gradio_is_done_with_an_act_is_not_undone(tab, monkeypatch):
+    from glide_jax.web import acts
+
+    run, late = acts.run, 2.0
+
+    def slow(*arguments):
+        yield from run(*arguments)
+        time.sleep(late)
+
+    draw(tab)
+    monkeypatch.setattr(acts, "run", slow)
+    tab.get_by_role("tab", name="Vary").click()
+    tab.click("#vary")
+    tab.locator("#place", has_text="2 of 2 · Varied").wait_for()
+    tab.click("#back")
+    tab.locator("#place", has_text="1 of 2 · Drawn").wait_for()
+    tab.wait_for_timeout(1000 * (late + 1))
+    assert tab.inner_text("#place .md").strip() == "1 of 2 · Drawn"
 
 
 def test_bad_input_is_answered_in_the_page(tab):
@@ -159,28 +210,7 @@ def test_a_dropped_picture_brings_its_settings_back(tab, tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(saved)), SlowPainter.painted(77))
 
 
-def request(address, number):
-    """A draw by HTTP as the page asks for it; the seeds of the pictures that come back."""
-    data = ["a red circle", "", 1, 3.0, "ddim", 10, number, "shapes32"]
-    asked = urllib.request.Request(
-        f"{address}gradio_api/call/draw",
-        json.dumps({"data": data}).encode(),
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(asked, timeout=60) as answer:
-        event = json.load(answer)["event_id"]
-    with urllib.request.urlopen(f"{address}gradio_api/call/draw/{event}", timeout=120) as answer:
-        lines = answer.read().decode().split("\n\n")
-    (last,) = [line for line in lines if line.startswith("event: complete")]
-    parts = json.loads(last.partition("data: ")[2])
-    gallery = parts[VIEW.index("gallery")]["value"]
-    with urllib.request.urlopen(gallery[0]["image"]["url"], timeout=60) as file:
-        return read_settings(file)["seed"]
-
-
 def test_of_fifty_requests_at_once_none_is_lost(address):
     threads = threading.active_count()
-    with ThreadPoolExecutor(REQUESTS) as pool:
-        seeds = list(pool.map(lambda number: request(address, number), range(REQUESTS)))
-    assert seeds == list(range(REQUESTS))
+    assert web_requests.at_once(address, REQUESTS) == list(range(REQUESTS))
     assert SlowPainter.working == 0 and threading.active_count() < threads + REQUESTS

@@ -3,19 +3,23 @@
 import dataclasses
 import html
 import random
+import time
 from functools import partial
+from typing import NamedTuple
 
 import gradio as gr
 
 from glide_jax.images import enlarge
 from glide_jax.web.asked import Asked, read_drop, recall, whole
-from glide_jax.web.running import watched
+from glide_jax.web.running import HEARTBEAT, watched
+from glide_jax.web.served import served
 
 CANVAS = 512  # pixels that the picture to paint on has, at least
 VIEW = (
     *("history", "gallery", "chosen", "canvas", "caption", "place"),
     *("back", "forward", "upscale", "panel", "status"),
-)  # the parts of the page that an act changes, in order
+)  # the parts of the page that show a History, in order
+NEWS = "gallery", "status", "made"  # those that change while something runs, in order
 
 
 def view(studio, history, told=""):
@@ -23,9 +27,10 @@ def view(studio, history, told=""):
     step, picture = history.step, history.picture
     gallery, chosen, canvas, caption, upscale = None, None, None, "", False
     if picture:
-        gallery = gr.Gallery([p.to_pil() for p in step.pictures], selected_index=step.chosen)
-        chosen = picture.to_pil()
-        shown = enlarge(picture.image, CANVAS)
+        files = [served(*picture) for picture in step.pictures]
+        gallery = gr.Gallery(files, selected_index=step.chosen)
+        chosen = files[step.chosen]
+        shown = served(enlarge(picture.image, CANVAS))
         canvas = {"background": shown, "layers": [], "composite": shown}
         caption = picture.prompt
         upscale = studio.upsampler_for(picture) is not None
@@ -37,15 +42,14 @@ def view(studio, history, told=""):
 
 
 def under_way(news, doing):
-    """The values of VIEW while something runs: what there is of the pictures, and a bar."""
-    values = dict.fromkeys(VIEW, gr.skip())
+    """The values of NEWS while something runs: what there is of the pictures, and a bar."""
+    gallery = gr.skip()
     if news.images is not None:
-        values["gallery"] = gr.Gallery(list(news.images), selected_index=None)
+        gallery = gr.Gallery(list(map(served, news.images)), selected_index=None)
     told = f"{doing}: {news.fraction:.0%}"
     if not news.fraction:
         told = f"{doing}: getting ready; what has not been done before is compiled first"
-    values["status"] = status(told, news.fraction)
-    return list(values.values())
+    return [gallery, status(told, news.fraction), None]
 
 
 def status(told, fraction=None, wrong=False):
@@ -55,16 +59,39 @@ def status(told, fraction=None, wrong=False):
     return f'<div class="{kind}" role="status">{html.escape(told)}{bar}</div>'
 
 
-def run(studio, history, doing, done, work):
-    """Yields the values of VIEW while `work(progress)` runs and after it; bad input is told."""
+class Made(NamedTuple):
+    """What came of an act, for `finish`."""
+
+    told: str
+    title: str = ""
+    pictures: tuple = ()
+
+
+def run(doing, done, work):
+    """Yields the values of NEWS while `work(progress)` runs and after it; bad input is told."""
     try:
         for news in watched(work):
             if news.result is None:
                 yield under_way(news, doing)
     except ValueError as error:
-        yield view(studio, history, status(str(error), wrong=True))
+        told = status(str(error), wrong=True)
+        yield [gr.skip(), told, Made(told)]
         return
-    yield view(studio, history.add(done, news.result), status(done))
+    files = [served(*picture) for picture in news.result]
+    yield [gr.Gallery(files), gr.skip(), Made(status(done), done, news.result)]
+
+
+def finish(studio, history, made):
+    """Shows what was made, and forgets it.
+
+    This is not an act's last yield, for Gradio answers with that twice: what was clicked on in
+    between, "Back" for one, would be undone.
+    """
+    if made is None:
+        return [gr.skip()] * (len(VIEW) + 1)
+    if made.pictures:
+        history = history.add(made.title, made.pictures)
+    return [*view(studio, history, made.told), None]
 
 
 def ask(prompt, negative_prompt, num, guidance_scale, sampler, steps, seed, model):
@@ -73,29 +100,29 @@ def ask(prompt, negative_prompt, num, guidance_scale, sampler, steps, seed, mode
     return Asked(prompt or "", negative_prompt or "", *numbers, model)
 
 
-def draw(studio, history, *asked):
+def draw(studio, _, *asked):
     """Pictures for the prompt."""
-    yield from run(studio, history, "Drawing", "Drawn", partial(studio.draw, ask(*asked)))
+    yield from run("Drawing", "Drawn", partial(studio.draw, ask(*asked)))
 
 
 def vary(studio, history, caption, strength, _, *asked):
     """Pictures like the chosen one; the prompt is its caption."""
     asked = ask(caption, *asked)
     work = partial(studio.vary, asked, history.picture, strength)
-    yield from run(studio, history, "Varying", "Varied", work)
+    yield from run("Varying", "Varied", work)
 
 
 def edit(studio, history, caption, canvas, model, _, *asked):
     """The chosen picture with what is painted drawn anew, by a model that may be another one."""
     asked = ask(caption, *asked[:-1], model)
     work = partial(studio.edit, asked, history.picture, painted(canvas))
-    yield from run(studio, history, "Editing", "Edited", work)
+    yield from run("Editing", "Edited", work)
 
 
 def upscale(studio, history, caption, _, *asked):
     """The chosen picture, enlarged."""
     work = partial(studio.upscale, ask(caption, *asked), history.picture)
-    yield from run(studio, history, "Upscaling", "Upscaled", work)
+    yield from run("Upscaling", "Upscaled", work)
 
 
 def painted(canvas):
@@ -117,9 +144,15 @@ def choose(studio, history, index):
         return view(studio, history, status(str(error), wrong=True))
 
 
-def cancel(studio, history):
-    """After the running act was ended: what was there before it."""
-    return view(studio, history, status("Cancelled"))
+def stop():
+    """While the running act is being ended nothing can be started: Gradio would lose it."""
+    return [status("Cancelling"), *[gr.Button(interactive=False)] * 3]
+
+
+def cancelled(studio, history):
+    """What was there before the act that was ended, once it has heard of it."""
+    time.sleep(2 * HEARTBEAT)
+    return [*view(studio, history, status("Cancelled")), *[gr.Button(interactive=True)] * 3]
 
 
 def reseed(another, seed):

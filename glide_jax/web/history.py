@@ -4,8 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glide_jax.images import with_settings
-
 LONGEST = 50  # steps that are kept
 LARGEST = 2**25  # bytes that all of their pictures may have
 
@@ -21,10 +19,6 @@ class Picture(NamedTuple):
         """What it is to show, as far as its settings tell."""
         prompts = self.settings.get("prompts")
         return prompts[0] if isinstance(prompts, list) and prompts else ""
-
-    def to_pil(self):
-        """For the browser: what is saved of it as a PNG has its settings."""
-        return with_settings(self.image, self.settings)
 
 
 class Step(NamedTuple):

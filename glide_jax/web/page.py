@@ -12,6 +12,7 @@ from glide_jax.web.history import History
 
 STYLE = Path(__file__).parent / "style.css"
 HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
+KEPT = {"trigger_mode": "always_last"}  # a click that comes before the last one's answer
 DEVICE = {"concurrency_id": "device", "concurrency_limit": 1, "show_progress": "hidden"}
 
 
@@ -40,7 +41,7 @@ LAUNCH = {
 def build(studio):
     """The page of a `Studio`, not yet served."""
     with gr.Blocks(title="glide_jax", analytics_enabled=False, delete_cache=(600, 3600)) as page:
-        parts = {"history": gr.State(History(), time_to_live=3600)}
+        parts = {"history": gr.State(History(), time_to_live=3600), "made": gr.State()}
         gr.HTML('<h1>glide_jax</h1><p class="about">Pictures from words, and from pictures</p>')
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
@@ -100,7 +101,9 @@ def _pictures(parts):
     with gr.Row(elem_id="history", equal_height=True):
         parts["back"] = gr.Button("← Back", interactive=False, elem_id="back", min_width=80)
         parts["place"] = gr.Markdown(elem_id="place")
-        parts["forward"] = gr.Button("Forward →", interactive=False, min_width=80)
+        parts["forward"] = gr.Button(
+            "Forward →", interactive=False, elem_id="forward", min_width=80
+        )
 
 
 def _chosen(studio, parts):
@@ -154,6 +157,7 @@ def _wire(studio, parts, asked):
     """Gives each button its act."""
     shown = [parts[name] for name in acts.VIEW]
     history, caption, seed = parts["history"], parts["caption"], asked[6]
+    news = [parts[name] for name in acts.NEWS]
     running = []
     starts = {
         acts.draw: ([parts["draw"].click, asked[0].submit], []),
@@ -165,16 +169,24 @@ def _wire(studio, parts, asked):
         known = {"api_name": act.__name__} if act is acts.draw else {"api_visibility": "private"}
         seeded = gr.on(triggers, acts.reseed, [parts["another"], seed], seed, queue=False, **HIDDEN)
         given = [history, *own, *asked]
-        running.append(seeded.then(partial(act, studio), given, shown, **DEVICE, **known))
-    cancelled = parts["cancel"].click
-    cancelled(partial(acts.cancel, studio), history, shown, cancels=running, queue=False, **HIDDEN)
+        running.append(seeded.then(partial(act, studio), given, news, **DEVICE, **known))
+        finish = partial(acts.finish, studio)
+        made = [history, parts["made"]]
+        running[-1].success(finish, made, [*shown, parts["made"]], queue=False, **HIDDEN)
+    buttons = [parts[name] for name in ("draw", "vary", "edit")]
+    told = [parts["status"], *buttons]
+    stopped = parts["cancel"].click(acts.stop, None, told, cancels=running, queue=False, **HIDDEN)
+    stopped.then(
+        partial(acts.cancelled, studio), history, [*shown, *buttons], queue=False, **HIDDEN
+    )
     for name, by in {"back": -1, "forward": 1}.items():
-        parts[name].click(partial(acts.go, studio, by), history, shown, queue=False, **HIDDEN)
+        go = partial(acts.go, studio, by)
+        parts[name].click(go, history, shown, queue=False, **HIDDEN, **KEPT)
 
     def choose(history, event: gr.SelectData):  # Gradio looks for the type of its argument
         return acts.choose(studio, history, event.index)
 
-    parts["gallery"].select(choose, history, shown, queue=False, **HIDDEN)
+    parts["gallery"].select(choose, history, shown, queue=False, **HIDDEN, **KEPT)
     restored = [parts["another"], *asked]
     given = [history, parts["drop"], *restored]
     parts["drop"].upload(partial(acts.drop, studio), given, [*shown, *restored], **HIDDEN)
