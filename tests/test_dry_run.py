@@ -135,6 +135,7 @@ def test_what_fits_is_let_pass():
     check_fits(small(10, 6), 16 * GIB)
 
 
+@pytest.mark.long
 def test_the_command_prints_and_trains_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dry_run, "_activations", lambda *_: (0, "nobody"))

@@ -98,8 +98,8 @@ def sampling_step(network, pictures):
 def step_flops(network, rows):
     """What one guided call computes directly, whatever the layers do for this backend."""
     direct = model_folder.param_shapes(network.model)
-    lowered = jax.jit(partial(guided, network)).lower(direct, jax.eval_shape(lambda: rows))
-    return lowered.cost_analysis()["flops"]
+    traced = jax.jit(partial(guided, network)).trace(direct, jax.eval_shape(lambda: rows))
+    return dry_run.direct_flops(traced)
 
 
 def sampling(network, pictures, steps):

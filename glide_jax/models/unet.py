@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from glide_jax import config
 from glide_jax.models import winograd
+from glide_jax.models.convolution import convolve
 from glide_jax.models.layers import GroupNorm, attend, split_heads, timestep_embedding, zeros
 
 
@@ -38,22 +39,27 @@ def unchanged(x):
     return x
 
 
-class Conv3x3(nn.Conv):
-    """A 3x3 convolution, by Winograd's algorithm where its kernel has been prepared for that."""
+class Conv(nn.Module):
+    """A convolution, by Winograd's algorithm where its kernel has been prepared for that."""
 
-    kernel_size: Any = (3, 3)
-    padding: Any = 1
+    features: int
+    size: int = 3
+    dtype: Any = jnp.float32
+    kernel_init: Any = nn.initializers.lecun_normal()
 
+    @nn.compact
     def __call__(self, x):
+        shape = self.size, self.size, x.shape[-1], self.features
+        kernel = self.param("kernel", self.kernel_init, shape)
+        bias = self.param("bias", zeros, (self.features,)).astype(self.dtype)
         is_preparing = self.is_mutable_collection("prepared") and not self.is_initializing()
-        if is_preparing and winograd.is_faster(x.shape, self.features):
-            kernel = winograd.transform_kernel(self.get_variable("params", "kernel"))
-            self.put_variable("prepared", "kernel", kernel)
-        if not self.has_variable("prepared", "kernel"):
-            return super().__call__(x)
-        kernel = self.get_variable("prepared", "kernel")
-        bias = self.get_variable("params", "bias")
-        return winograd.convolve(x, kernel) + bias[None, None, None]
+        if is_preparing and self.size == 3 and winograd.is_faster(x.shape, self.features):
+            self.put_variable("prepared", "kernel", winograd.transform_kernel(kernel))
+        if self.has_variable("prepared", "kernel"):
+            h = winograd.convolve(x, self.get_variable("prepared", "kernel"))
+        else:
+            h = convolve(x.astype(self.dtype), kernel.astype(self.dtype))
+        return h + bias[None, None, None]
 
 
 class ResBlock(nn.Module):
@@ -69,16 +75,16 @@ class ResBlock(nn.Module):
     def __call__(self, x, emb, deterministic):
         norm = partial(GroupNorm, self.norm_groups)
         h = nn.silu(norm(name="in_norm")(x)).astype(self.dtype)
-        h = Conv3x3(self.channels, dtype=self.dtype, name="in_conv")(self.resample(h))
+        h = Conv(self.channels, dtype=self.dtype, name="in_conv")(self.resample(h))
         scale_shift = nn.Dense(2 * self.channels, dtype=self.dtype, name="emb")(nn.silu(emb))
         scale, shift = jnp.split(scale_shift[:, None, None, :].astype(jnp.float32), 2, axis=-1)
         h = norm(name="out_norm")(h) * (1 + scale) + shift
         h = nn.silu(h).astype(self.dtype)
         h = nn.Dropout(self.dropout, deterministic=deterministic)(h)
-        h = Conv3x3(self.channels, dtype=self.dtype, kernel_init=zeros, name="out_conv")(h)
+        h = Conv(self.channels, dtype=self.dtype, kernel_init=zeros, name="out_conv")(h)
         x = self.resample(x)
         if x.shape[-1] != self.channels:
-            x = nn.Conv(self.channels, (1, 1), dtype=self.dtype, name="skip")(x)
+            x = Conv(self.channels, size=1, dtype=self.dtype, name="skip")(x)
         return x + h
 
 
@@ -134,7 +140,7 @@ class UNet(nn.Module):
             return [attention(widths[level])] if attends else []
 
         levels = range(len(widths))
-        inputs = [[Conv3x3(widths[0], dtype=self.dtype)]]
+        inputs = [[Conv(widths[0], dtype=self.dtype)]]
         for level in levels:
             inputs += [[block(widths[level]), *attentions(level)] for _ in range(c.num_res_blocks)]
             if level != levels[-1]:
@@ -151,7 +157,7 @@ class UNet(nn.Module):
         self.middle_block = [block(widths[-1]), attention(widths[-1]), block(widths[-1])]
         self.output_blocks = outputs
         self.out_norm = GroupNorm(c.norm_groups)
-        self.out_conv = Conv3x3(6 * c.patch**2, dtype=self.dtype, kernel_init=zeros)
+        self.out_conv = Conv(6 * c.patch**2, dtype=self.dtype, kernel_init=zeros)
 
     def encode(self, text):
         """The caption's keys and values for each attention layer, in the order of their use."""
