@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import difflib
 import io
 import os
+import re
 import sys
 import warnings
 from dataclasses import dataclass
@@ -64,21 +66,28 @@ def parse(kind, args, prog, description, default=None):
 
 
 def _in_one_line(box):
-    """What tyro's box says up to its help texts, with the nearest name if it gives one."""
+    """What tyro's box says up to its help texts, with the nearest of the names that it gives."""
     parts = [[]]
     for line in box.splitlines()[1:]:
         line = line.strip(BOX)
         if line.startswith(("For full helptext", "Argument helptext", "(default", "(required")):
             break
+        if line.startswith(("Perhaps you meant:", "Arguments similar to")):
+            parts[-1].append(f"perhaps you meant {_nearest_name(box)}")
+            break
         if line and not line.strip("-─"):  # a rule across the box
             parts.append([])
-        elif line == "Perhaps you meant:":
-            parts[-1].append("perhaps you meant")
         elif line:
             parts[-1].append(line)
-            if parts[-1][0] == "perhaps you meant":
-                break
     return "; ".join(" ".join(part) for part in parts if part)
+
+
+def _nearest_name(box):
+    """Of the options in tyro's box, which are by the alphabet, the nearest to the unknown one."""
+    unknown = re.search(r"--\w[^\s,]*", box).group()
+    # An option is indented less than its help text.
+    known = [line[2:].strip(BOX) for line in box.splitlines() if line[2:].startswith("    --")]
+    return max(known, key=lambda o: difflib.SequenceMatcher(a=unknown, b=o.split()[0]).ratio())
 
 
 def check_folder(option, folder):

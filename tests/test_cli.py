@@ -109,6 +109,8 @@ BAD_TRAIN = [
     ([CONFIG, "--seed", "99999999999999999999"], "Recipe.seed is 99999999999999999999"),
     ([CONFIG, "--optim.learning-rate", "inf"], "Optim.learning_rate is inf"),
     ([CONFIG, "--optim.learnin-rate", "1"], "perhaps you meant --optim.learning-rate FLOAT"),
+    ([CONFIG, "--step", "5"], "--step, 5; perhaps you meant --steps INT\n"),
+    ([CONFIG, "--step", "5", "--sed", "4"], "--sed, 4; perhaps you meant --steps INT\n"),
     ([CONFIG, "--steps", "0"], "Recipe.steps is 0; allowed: 1 or more"),
     ([CONFIG, "--steps", "few"], "Error parsing --steps: invalid literal for int()"),
     ([CONFIG, "--batch-size", "7"], "batch_size is 7; it must be a multiple of"),
