@@ -11,6 +11,8 @@ from glide_jax.bench.__main__ import Arguments, main, measure
 
 from . import tiny
 
+pytestmark = pytest.mark.long  # trainings, or much to compile
+
 SILENT = SimpleNamespace(update=lambda: None)
 
 
@@ -104,6 +106,7 @@ def measured(tmp_path_factory):
     return json.loads((folder / "new" / "bench.json").read_text()), printed[0].splitlines()
 
 
+@pytest.mark.long
 def test_a_report_has_every_figure(measured):
     found, _ = measured
     assert found["recipe"] == "tiny" and found["dtype"] == "float32"
@@ -122,6 +125,7 @@ def test_a_report_has_every_figure(measured):
     assert train["pictures"] == pytest.approx(8 / train["min"])
 
 
+@pytest.mark.long
 def test_flops_are_those_of_the_work(measured):
     step, train = (measured[0]["parts"][name]["gflop"] for name in SAMPLE)
     # The backward pass takes twice the forward one, less what no parameter needs; two rows each of

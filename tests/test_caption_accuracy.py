@@ -48,6 +48,7 @@ def test_every_shape_and_colour_is_told_apart():
                 assert found[:3] == thing[:3]
 
 
+@pytest.mark.long
 def test_the_referee_is_right_about_real_changed_and_spoiled_pictures(capsys):
     shares = check(Check(number=300))
     expected = {f"another {kind} rejected" for kind in CHANGES}

@@ -104,6 +104,7 @@ def test_two_devices_make_the_step_of_one(batch, params):
     np.testing.assert_allclose(found.means["loss"], expected.means["loss"], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_a_run_ends_as_a_classifiers_folder(tmp_path):
     run = tmp_path / "run"
     loop.train(RECIPE, run)

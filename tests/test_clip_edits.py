@@ -111,6 +111,7 @@ def check(made, loop):
     assert np.abs(made.astype(int) - loop(scale=0)).mean() > 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("model", "kept_by", "critic", "sampler"),
     [(MODEL, "replace", ORDINARY, "dpmpp"), (INPAINTER, "model", NOISED, "ancestral")],
@@ -123,6 +124,7 @@ def test_inpainting_is_led_where_it_draws(pipelines, critics, model, kept_by, cr
     np.testing.assert_array_equal(made[MASK], IMAGE[MASK])
 
 
+@pytest.mark.long
 def test_sdedit_is_led(pipelines, critics):
     pipeline, own, how = pipelines[MODEL], critics[NOISED], run_of("ddim", strength=0.8)
     led = {"clip": own, "clip_guidance_scale": SCALE, "seed": SEED}

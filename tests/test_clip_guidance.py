@@ -68,6 +68,7 @@ def test_the_score_is_the_scaled_gradient_of_each_picture_s_own_similarity():
         np.testing.assert_allclose(found, np.reshape(scale, (-1, 1, 1, 1)) * expected, rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sampler", ["ancestral", "dpmpp"])
 def test_guided_pictures_fit_their_captions_better(
     pipeline, critic, clip_params, tokenizer, sampler
@@ -80,6 +81,7 @@ def test_guided_pictures_fit_their_captions_better(
     assert (after > before + 5).all()
 
 
+@pytest.mark.long
 def test_scale_zero_is_exactly_the_unguided_picture(pipeline, critic):
     plain = pipeline.text_to_image(PROMPTS, **SETTINGS)
     none = pipeline.text_to_image(PROMPTS, clip=critic, clip_guidance_scale=0.0, **SETTINGS)
@@ -89,6 +91,7 @@ def test_scale_zero_is_exactly_the_unguided_picture(pipeline, critic):
     assert not close(pipeline.text_to_image(PROMPTS, clip=critic, **SETTINGS), plain)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sampler", ["ancestral", "ddim"])
 def test_it_composes_with_classifier_free_guidance_at_original_timesteps(
     pipeline, critic, tokenizer, sampler
@@ -126,6 +129,7 @@ def test_it_composes_with_classifier_free_guidance_at_original_timesteps(
     assert close(found, to_uint8(run(start)))
 
 
+@pytest.mark.long
 def test_pictures_do_not_depend_on_the_batch_or_the_devices(
     pipeline, critic, clip_params, params, tokenizer
 ):

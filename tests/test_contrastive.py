@@ -19,6 +19,8 @@ from glide_jax.training.optimizer import make_optimizer, trained_parameters
 from tests import tiny
 from tests.one_step import distance, one_step
 
+pytestmark = pytest.mark.long  # trainings, or much to compile
+
 MODEL = Clip(ClipImage(tiny.SIDE, 16, width=16, layers=1, heads=2), tiny.MODEL.text, embedding=8)
 RECIPE = dataclasses.replace(
     tiny.RECIPE,
@@ -69,6 +71,7 @@ def test_pairs_that_cannot_be_told_apart_cost_log_n():
     np.testing.assert_allclose(losses, np.log(1 + 5 / np.e), rtol=1e-6)
 
 
+@pytest.mark.long
 def test_two_devices_tell_the_whole_batch_apart_and_make_the_step_of_one(batch, clip_params):
     assert jax.local_device_count() == 2
     make = partial(tasks.Clip, RECIPE)
@@ -140,6 +143,7 @@ def test_a_step_never_takes_the_logit_scale_over_log_100():
     assert params["logit_scale"] < np.log(100) - 0.1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["shapes_clip", "shapes_clip_eval", "noised_clip"])
 def test_gains_biases_and_embeddings_never_decay(name):
     from train import CONFIGS, load_recipe
@@ -200,6 +204,7 @@ def test_a_run_cut_off_goes_on_to_the_same_end(finished, tmp_path, monkeypatch):
     assert whole.read_bytes() == resumed.read_bytes()
 
 
+@pytest.mark.long
 def test_a_training_starts_from_another_clip(finished, tmp_path):
     child = dataclasses.replace(RECIPE, model=Clip(), init_from=str(finished), steps=1)
     loop.train(child, tmp_path / "child")

@@ -34,6 +34,7 @@ def levels_apart(a, b):
     return np.abs(a.astype(int) - b.astype(int)).max()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", COUNTS)
 def test_batch_1_and_batch_64_give_the_same_pictures_on_any_number_of_devices(drawn, count):
     expected = drawn["1, batch 64"]
@@ -45,6 +46,7 @@ def test_batch_1_and_batch_64_give_the_same_pictures_on_any_number_of_devices(dr
     assert levels_apart(drawn[f"{count}, batch 1"], first_five) <= 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", GUIDED)
 def test_other_samplers_guided_give_the_same_pictures_on_eight_devices(drawn, name):
     expected = drawn[f"1, {name}"]
@@ -52,6 +54,7 @@ def test_other_samplers_guided_give_the_same_pictures_on_eight_devices(drawn, na
     assert levels_apart(drawn[f"8, {name}"], expected) <= 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("over", LAYOUTS)
 @pytest.mark.parametrize("of", ["", "CLIP's "])
 @pytest.mark.parametrize("name", ["loss", "gradient", "curve", "params", "average"])

@@ -128,6 +128,7 @@ def test_evaluate_writes_rows_that_name_their_model(tiny_folder, tmp_path, capsy
         assert sheet.width > 400
 
 
+@pytest.mark.long
 def test_a_sweep_measures_each_cell(tiny_folder, tmp_path):
     out = tmp_path / "out"
     evaluate.main(
@@ -142,6 +143,7 @@ def test_a_sweep_measures_each_cell(tiny_folder, tmp_path):
     assert {row["captions"] for row in rows} == {"tuning"}
 
 
+@pytest.mark.long
 def test_a_sweep_measures_ways_of_guiding(tiny_folder, tokenizer, tmp_path, monkeypatch, capsys):
     runs = []
 

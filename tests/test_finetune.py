@@ -14,6 +14,8 @@ from tests import tiny
 from tests.pictures import fill
 from tests.test_cli import ROOT, train
 
+pytestmark = pytest.mark.long  # trainings, or much to compile
+
 CONFIG = str(ROOT / "configs" / "finetune.py")
 SHORT = (
     *("--steps", "2", "--batch-size", "4", "--checkpoint-every", "1", "--log-every", "1"),
@@ -73,6 +75,7 @@ def finished(tmp_path_factory, parent, pictures):
     return run
 
 
+@pytest.mark.long
 def test_the_model_and_its_tokenizer_are_taken_over(finished, parent, params):
     assert (finished / "tokenizer.json").read_bytes() == (parent / "tokenizer.json").read_bytes()
     model, _, trained = checkpoint.load_model(finished)
@@ -82,6 +85,7 @@ def test_the_model_and_its_tokenizer_are_taken_over(finished, parent, params):
     assert all(jax.tree.leaves(moved))
 
 
+@pytest.mark.long
 def test_optimizer_learning_rate_and_steps_begin_anew(
     monkeypatch, finished, pictures, tmp_path, params
 ):
@@ -150,6 +154,7 @@ def test_any_caption_can_be_spelled_with_a_shipped_tokenizer():
     assert spelled == [caption.lower() for caption in CAPTIONS]
 
 
+@pytest.mark.long
 def test_the_published_model_s_recipe_trains_its_unet_alone(
     parent, pictures, tmp_path, monkeypatch
 ):

@@ -109,6 +109,7 @@ def test_draws_depend_on_the_row_alone():
         assert (picture != other.given[name]).any() == (name != "inpaint_image")
 
 
+@pytest.mark.long
 def test_what_is_given_leaves_the_other_draws_as_they_were():
     key, rows = jax.random.key(5), ROW["row"]
     old = jax.vmap(lambda row: jax.random.split(jax.random.fold_in(key, row), 3))(rows)
@@ -120,6 +121,7 @@ def test_what_is_given_leaves_the_other_draws_as_they_were():
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.long
 def test_the_network_gets_what_was_drawn(monkeypatch):
     seen = []
 

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 
 import numpy as np
+import pytest
 
 from glide_jax import Pipeline
 from glide_jax.config import Erase
@@ -95,6 +96,7 @@ def test_masks_are_of_the_kinds_that_are_trained():
     assert not masks.any()
 
 
+@pytest.mark.long
 def test_an_upsampler_is_trained_and_leaves_its_grid(tmp_path):
     short = {"steps": 2, "batch_size": 4, "log_every": 1, "sample_every": 2}
     recipe = dataclasses.replace(tiny.RECIPE, model=tiny.UPSAMPLER, **short)

@@ -89,6 +89,7 @@ def test_the_grown_model_is_its_parent_for_any_picture_and_mask(model, tokenizer
     np.testing.assert_allclose(after, before, atol=1e-6 * np.abs(before).max())
 
 
+@pytest.mark.long
 def test_a_training_grows_its_parent_and_goes_on(tmp_path, tokenizer, params):
     parent, run = tmp_path / "parent", tmp_path / "run"
     model_folder.save_model(parent, tiny.MODEL, tokenizer, params)

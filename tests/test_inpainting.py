@@ -40,6 +40,7 @@ def run(trajectory, stepper=None, **hooks):
     return np.asarray(drawn[:, 0, 1, 0])
 
 
+@pytest.mark.long
 def test_replacement_misses_the_conditional_mean_and_resampling_meets_it():
     replace = replace_known(IMAGE, MASK, WHOLE)
     replaced = run(reverse_trajectory(SCHEDULE), after_step=replace)

@@ -98,6 +98,7 @@ def flat(logged):
     return [(step, name, value) for step, row in logged for name, value in row.items()]
 
 
+@pytest.mark.long
 def test_a_run_that_is_cut_off_has_each_step_once(tmp_path, monkeypatch, wandb):
     after_step = Report.after_step
 

@@ -53,6 +53,7 @@ def test_the_model_is_the_moving_average(finished):
     jax.tree.map(np.testing.assert_array_equal, load_model(finished)[2], ema_params)
 
 
+@pytest.mark.long
 def test_a_run_cut_off_goes_on_to_the_same_end(finished, tmp_path, monkeypatch):
     batches = data.batches
 
@@ -160,6 +161,7 @@ def poison(monkeypatch, *steps):
     monkeypatch.setattr(Diffusion, "loss", with_poison)
 
 
+@pytest.mark.long
 def test_a_loss_that_is_not_finite_once_too_often_stops_the_run_at_its_step(
     tmp_path, monkeypatch, fresh_programs
 ):

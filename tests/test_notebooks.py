@@ -96,6 +96,7 @@ def settings(tmp_path_factory, tokenizer):
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_it_runs_from_top_to_bottom(name, settings):
     executed = execute(with_constants(read(name), settings[name]))

@@ -60,6 +60,7 @@ def test_guidance_goes_from_the_empty_caption_to_the_given_one(pipeline):
     assert close(same, caption)
 
 
+@pytest.mark.long
 def test_guidance_in_an_interval_is_guidance_at_its_timesteps_alone(pipeline):
     settings = {"guidance_scale": 4.0, "steps": 6, "seed": 5}
     found = draw(pipeline, PROMPTS[:1], guidance_interval=(200, 700), **settings)

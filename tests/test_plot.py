@@ -95,6 +95,7 @@ def test_a_smooth_curve_forgets_a_spike_and_keeps_its_ends():
     assert smooth[0] == 5 and abs(smooth[-1] - 1) < 0.1 and len(smooth) == 200
 
 
+@pytest.mark.long
 def test_the_picture_lands_in_the_run_s_folder(tmp_path, capsys):
     run = write_run(tmp_path / "a", rows_of(100))
     plot.main([str(run)])

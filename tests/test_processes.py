@@ -54,6 +54,7 @@ def step_of(run):
     return max(int(path.name) for path in (run / "checkpoints").iterdir() if path.name.isdigit())
 
 
+@pytest.mark.long
 def test_a_signal_to_one_process_stops_both_at_the_same_step(stopped):
     run, ends = stopped
     saved = (
@@ -63,6 +64,7 @@ def test_a_signal_to_one_process_stops_both_at_the_same_step(stopped):
     assert read_metrics(run / "metrics.jsonl")[-1]["step"] == step_of(run)
 
 
+@pytest.mark.long
 def test_one_process_goes_on_to_the_end_of_one_that_was_alone(stopped, tmp_path):
     run, _ = stopped
     last = ("--steps", str(step_of(run) + 3), "--sample-every", "100000")
@@ -85,6 +87,7 @@ def test_two_processes_of_four_devices_are_gone_on_with_by_one_of_eight(tmp_path
     finally:
         for process in reversed(processes):
             process.kill()
+            process.communicate()
     last = ("--steps", str(step_of(run) + 3), "--sample-every", "100000", *spread)
     kills.finish(run, *last, devices=8)
     kills.finish(tmp_path / "alone", *last, devices=8)

@@ -229,6 +229,7 @@ MEDIUM = config.Diffusion(
 )
 
 
+@pytest.mark.long
 def test_weights_are_in_memory_once_at_most(tmp_path):
     path = tmp_path / "model.pt"
     torch_file.write(path, to_pytorch(zeros(MEDIUM)))

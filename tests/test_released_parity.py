@@ -60,6 +60,7 @@ def salted(published, tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_the_published_figures_are_met(published, capsys):
     parity.run(parity.Arguments(published))
     lines = capsys.readouterr().out.splitlines()
@@ -68,6 +69,7 @@ def test_the_published_figures_are_met(published, capsys):
     assert not any("OVER" in line for line in lines)
 
 
+@pytest.mark.long
 def test_another_salt_gives_other_figures_which_are_met_with_that_salt_only(salted):
     rows, _ = rows_and_outputs(salted, salt="sea ")
     assert max(row.share for row in rows) <= 1
@@ -76,6 +78,7 @@ def test_another_salt_gives_other_figures_which_are_met_with_that_salt_only(salt
     assert all(row.share > 1 for row in drawn if row.name != "respacing")
 
 
+@pytest.mark.long
 def test_what_is_dumped_has_the_keys_and_layout_of_the_published(published):
     _, outputs = rows_and_outputs(published)
     with np.load(published / "unet_tiny.npz") as file:
@@ -85,6 +88,7 @@ def test_what_is_dumped_has_the_keys_and_layout_of_the_published(published):
     assert outputs["tiny-text2im/out"].dtype == np.float32
 
 
+@pytest.mark.long
 def test_a_figure_over_its_limit_is_named_and_exits_1(published, tmp_path, capsys):
     folder = shutil.copytree(published, tmp_path / "figures")
     (folder / "diffusion.npz").unlink()
@@ -116,6 +120,7 @@ def test_share_of_the_limit(ours, theirs, limit, share):
     assert distance(np.array(ours), np.array(theirs), limit)[1] == pytest.approx(share)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -134,6 +139,7 @@ def test_bad_folders_are_refused_in_a_sentence(published, tmp_path, change, comp
         parity.run(parity.Arguments(folder))
 
 
+@pytest.mark.long
 def test_a_dump_that_cannot_be_written_is_refused_before_the_work(published, tmp_path):
     for out in (tmp_path / "ours.txt", tmp_path / "file" / "ours.npz"):
         (tmp_path / "file").touch()

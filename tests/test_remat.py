@@ -47,6 +47,7 @@ def test_of_a_clip_they_are_the_blocks_of_both_towers(tokenizer):
         replace(tiny.RECIPE, model=tiny.CLIP, remat="attention")
 
 
+@pytest.mark.long
 def test_the_gradient_stays_what_it_was(case):
     recipe, params, batch = case
     unet = replace(recipe.model.unet, dropout=0.3)  # of the same draws both times

@@ -19,6 +19,8 @@ from tests import tiny
 from tests.one_step import distance, one_step
 from train import CONFIGS, load_recipe
 
+pytestmark = pytest.mark.long  # trainings, or much to compile
+
 MODEL = Tagger(tiny.MODEL.text)
 RECIPE = Recipe(
     "x",
@@ -174,6 +176,7 @@ def test_a_run_ends_as_a_taggers_folder(finished):
         checkpoint.load_model(finished)
 
 
+@pytest.mark.long
 def test_a_diffusion_model_starts_with_its_text_encoder(finished, tmp_path):
     """With a learning rate of nearly nothing it ends with it, too."""
     optim = dataclasses.replace(tiny.RECIPE.optim, learning_rate=1e-12)

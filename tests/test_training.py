@@ -250,6 +250,7 @@ def test_draws_cover_every_timestep_and_drop_their_share_of_captions(task, batch
     assert abs(np.mean(draws.eps)) < 0.01 and abs(np.std(draws.eps) - 1) < 0.01
 
 
+@pytest.mark.long
 def test_a_fresh_model_s_error_is_the_noise_s_variance(task, batch):
     params = jax.jit(task.init)(jax.random.key(0))
     loss, seen = jax.jit(task.loss)(params, batch, jax.random.key(1))
@@ -342,6 +343,7 @@ def test_dropout_differs_from_device_to_device_and_step_to_step(batch, params):
     assert first != loss(params, rows, jax.random.key(1))
 
 
+@pytest.mark.long
 def test_devices_and_parts_together_make_the_step_of_one(batch):
     # The sampler of timesteps that learns, so that its history is compared, too.
     recipe, batch = tiny.made_smaller(batch)

@@ -38,6 +38,7 @@ def close(a, b):
     return a.shape == b.shape and np.abs(a.astype(int) - b.astype(int)).max() <= 1
 
 
+@pytest.mark.long
 def test_the_defaults_are_the_published_second_stage(upsampler):
     found = upsampler.upsample(SMALL[:1], PROMPTS[:1], seed=5)
     cond = text2im.encode_text(
