@@ -7,7 +7,7 @@ from glide_jax.drawing import Order, draw
 from glide_jax.models import text2im
 from glide_jax.parallel import default_dtype, local_mesh, replicate
 from glide_jax.sampling import Given, Network
-from glide_jax.settings import Settings
+from glide_jax.settings import Settings, default_steps
 
 
 class Pipeline:
@@ -54,7 +54,7 @@ class Pipeline:
         clip=None,
         clip_guidance_scale=3.0,
         sampler="ancestral",
-        steps=100,
+        steps=None,
         eta=0.0,
         seed=0,
         batch_size=16,
@@ -73,12 +73,14 @@ class Pipeline:
             dynamic_threshold: the fraction of a picture's values, above 0 and up to 1, that
                 predictions are scaled by, rather than clipped (Imagen, arXiv 2205.11487, §2.3).
             negative_prompt: what guidance leads away from; "" is GLIDE's.
-            clip: a `NoisedClip`, which leads to the captions too, at every step (GLIDE §2.4). At a
-                guidance_scale of 1 it leads alone, and no second branch is computed.
-            clip_guidance_scale: how far it leads, 0 is not at all.
+            clip: a `NoisedClip`, which leads to the captions too (GLIDE §2.4). At a guidance_scale
+                of 1 it leads alone, and no second branch is computed.
+            clip_guidance_scale: how far it leads, 0 is not at all. It leads ddim and dpmpp at the
+                first nine tenths of the timesteps only (docs/guidance.md).
             sampler: "ancestral" (as GLIDE's base model was published), "ddim" or "dpmpp"
                 (DPM-Solver++ 2M, steps even in log-SNR).
-            steps: a number, or for ancestral and ddim a published form such as "fast27".
+            steps: a number, or for ancestral and ddim a published form such as "fast27". By default
+                `settings.default_steps`.
             eta: DDIM's noise, 0 (none) to 1.
             seed: an int, or one for each prompt.
             batch_size: pictures at a time, rounded up to a multiple of the devices.
@@ -94,6 +96,7 @@ class Pipeline:
         """
         if self.model.unet.low_res_size:
             raise ValueError("the model is an upsampler: it enlarges pictures (Pipeline.upsample)")
+        steps = default_steps(self.model, sampler) if steps is None else steps
         settings = Settings(
             *(guidance_scale, guidance_interval, dynamic_threshold, sampler, steps, eta),
             clip_guidance_scale=clip_guidance_scale,

@@ -70,30 +70,32 @@ def sample_batch(
     """
     mesh, model = network.mesh, network.model
     inputs, known, start = spread((given.inputs, given.known, given.start), mesh)
-    plan = _plan([settings.guides_at(t) for t in trajectory.t])
+    led = [guide is not None and settings.clip_guides_at(t, model.timesteps) for t in trajectory.t]
+    plan = _plan(list(zip(map(settings.guides_at, trajectory.t), led, strict=True)))
     alone = _condition(network, captions) | inputs
     pair = None
-    if any(guided for *_, guided in plan):
+    if any(guided for *_, (guided, _) in plan):
         pair = alone, _condition(network, negative) | inputs
     static = {"model": model, "sampler": settings.sampler, "mesh": mesh}
     levels = _levels(given, settings, trajectory)
     keys, carry = _start(spread(seeds, mesh), start, levels, **static)
 
     def run(carry, trajectory, plan, conditions, traced, lead, known, judge, method):
-        for start, stop, guided in plan:
-            rows = conditions[guided], lead[1], keys, known
-            whole = network.params, lead[0], traced, steps_between(trajectory, start, stop)
-            own = {"guided": guided, "judge": judge, "method": method, "dtype": network.dtype}
-            carry = _run(carry, rows, whole, **static, **own)
+        for start, stop, (guided, led) in plan:
+            clip_params, text = lead if led else (None, None)
+            rows = conditions[guided], text, keys, known
+            whole = network.params, clip_params, traced, steps_between(trajectory, start, stop)
+            own = {"guided": guided, "judge": judge if led else None, "method": method}
+            carry = _run(carry, rows, whole, **static, **own, dtype=network.dtype)
             jax.block_until_ready(carry)
             told((stop - start) * len(seeds), carry.x)
         return carry
 
     if given.start_captions is not None:
         up, shown = settings.inversion(model), _condition(network, given.start_captions) | inputs
-        plainly = _plan([False] * len(up.t)), (shown, None), UNGUIDED, (None, None), None
+        plainly = _plan([(False, False)] * len(up.t)), (shown, None), UNGUIDED, None, None
         carry = run(carry, up, *plainly, judge=None, method=None)
-    lead, judge = (None, None), None
+    lead, judge = None, None
     if guide:
         judge = guide.network.model, guide.network.dtype
         lead = guide.network.params, _condition(guide.network, guide.captions, clip.text_embedding)
@@ -202,11 +204,11 @@ def _stepper(sampler, eta=None):
 
 
 def _plan(guides):
-    """(start, stop, guided) of the pieces of a run whose steps are guided or not, as they say."""
+    """(start, stop, how) of the pieces of a run whose steps are guided as `guides` says of each."""
     plan, start = [], 0
-    for guided, steps in groupby(guides):
+    for how, steps in groupby(guides):
         length = len(list(steps))
-        plan += [(start + first, start + last, guided) for first, last in pieces(length)]
+        plan += [(start + first, start + last, how) for first, last in pieces(length)]
         start += length
     return plan
 

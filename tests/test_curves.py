@@ -39,6 +39,9 @@ def test_every_row_is_a_point_of_its_curve():
     found = curves.curves(ROWS, "seconds")
     assert list(found) == ["ddim, scale 3"]
     assert [p[:2] for p in found["ddim, scale 3"]] == [(0.2, 50), (0.4, 60)]
+    fast = row("ddim", "fast27", 3.0, 0.9, 0.5)
+    found = curves.curves([*ROWS, fast], "steps")
+    assert [p[:2] for p in found["ddim, scale 3"]] == [(10, 50), (20, 60)]
 
 
 def test_clips_and_reranking_have_curves_of_their_own():
@@ -57,7 +60,7 @@ def test_clips_and_reranking_have_curves_of_their_own():
 
 
 def test_the_picture_has_the_intervals(results):
-    left, right = curves.draw(ROWS).axes
+    left, middle, right = curves.draw(ROWS).axes
     (bars,) = left.containers
     line, caps, (segments,) = bars
     assert list(line.get_xdata()) == [1.0, 3.0]
@@ -65,7 +68,7 @@ def test_the_picture_has_the_intervals(results):
     assert ends == [[(1, pytest.approx(30)), (1, pytest.approx(45))]] + [
         [(3, pytest.approx(40)), (3, pytest.approx(55))]
     ]
-    assert right.get_xlabel() == "seconds a picture"
+    assert [axes.get_xlabel() for axes in (middle, right)] == ["steps", "seconds a picture"]
     curves.main([str(results)])
     with Image.open(results.parent / "curves.png") as image:
         assert image.size[0] > 1000

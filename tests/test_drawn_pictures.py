@@ -124,6 +124,8 @@ def test_captions_of_coco_are_drawn_and_held_against_its_pictures(painter, netwo
     told = run(tmp_path / "out", network, "--data", folder, num=5)
     row = told["rows"][0]
     assert painter.asked == [0, 1, 2, 3, 4] and row["reference"]["n"] == 5
+    assert (tmp_path / "out" / row["reference"]["path"]).is_file()
+    assert not row["reference"]["path"].startswith("/")
     assert told["fid"]["value"] > 0 and "caption_accuracy" not in told
     assert row["left_out"]["inception_score"] == "there are 5 pictures; it takes 10"
 

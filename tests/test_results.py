@@ -17,13 +17,26 @@ def rows():
             yield path.name, row
 
 
+def made_with(row):
+    """(name, hash) of each model that had a part in a row."""
+    yield row["model"], row["model_hash"]
+    if "base_model" in row:
+        yield row["base_model"], row["base_model_hash"]
+    for part in (row.get("features"), row.get("judge")):
+        if part:
+            yield part["name"], part["hash"]
+    for name, own_hash in (("clip", "clip_hash"), ("rerank_model", "rerank_hash")):
+        if name in row.get("settings", {}):
+            yield row["settings"][name], row["settings"][own_hash]
+
+
 def stale(rows, hashes):
     """What was measured with a model that is not the one of its name any more."""
     return [
-        f"{file}: {row[role]} {row[f'{role}_hash']}, now {hashes[row[role]]}"
+        f"{file}: {name} {own}, now {hashes[name]}"
         for file, row in rows
-        for role in ("model", "base_model")
-        if role in row and row[f"{role}_hash"] != hashes[row[role]]
+        for name, own in made_with(row)
+        if own != hashes[name]
     ]
 
 
@@ -51,3 +64,14 @@ def test_so_is_a_changed_model_whose_pictures_were_enlarged():
     row = {"model": "up", "model_hash": "1", "base_model": "base", "base_model_hash": "2"}
     assert stale([("x.json", row)], {"up": "1", "base": "2"}) == []
     assert stale([("x.json", row)], {"up": "1", "base": "3"}) == ["x.json: base 2, now 3"]
+
+
+def test_so_is_a_changed_network_that_judged_led_or_chose():
+    hashes = dict.fromkeys(("base", "features", "judge", "leader", "chooser"), "1")
+    row = {"model": "base", "model_hash": "1"}
+    row |= {part: {"name": part, "hash": "1"} for part in ("features", "judge")}
+    row["settings"] = {"clip": "leader", "clip_hash": "1"}
+    row["settings"] |= {"rerank_model": "chooser", "rerank_hash": "1"}
+    assert stale([("x.json", row)], hashes) == []
+    for name in hashes:
+        assert stale([("x.json", row)], hashes | {name: "2"}) == [f"x.json: {name} 1, now 2"]

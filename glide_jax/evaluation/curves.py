@@ -1,9 +1,10 @@
 """What settings do, drawn: python -m glide_jax.evaluation.curves RESULTS.json [--out FILE.png]
 
 RESULTS.json is what `evaluate.py sweep` wrote. On the left caption accuracy against the guidance
-scale (the CLIP's, where one guides), a curve for each sampler and number of steps; on the right
-against the seconds a picture takes, a curve for each sampler at one scale. CLIPs have curves of
-their own, and so has each number to rerank from, on the left. Bars are 95 % intervals.
+scale (the CLIP's, where one guides), a curve for each sampler and number of steps; then against
+the number of steps and against the seconds a picture takes, a curve for each sampler at one scale.
+CLIPs have curves of their own, and so has each number to rerank from, on the left. Bars are 95 %
+intervals.
 """
 
 import json
@@ -20,6 +21,7 @@ from glide_jax.files import read_text
 from glide_jax.plots import COLOURS, INK, check_out, import_matplotlib, save, set_plain
 
 PROG = "python -m glide_jax.evaluation.curves"
+TITLES = {"scale": "guidance scale", "steps": "steps", "seconds": "seconds a picture"}
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,19 @@ def read_rows(path):
 
 
 def point(row, along):
-    """(x, accuracy, the interval's ends) of a row, in per cent; x is its "scale" or "seconds"."""
-    x = scale_of(row) if along == "scale" else row["seconds_per_image"]
+    """(x, accuracy, the interval's ends) of a row, in per cent; x is what `TITLES` names."""
+    if along == "scale":
+        x = scale_of(row)
+    else:
+        x = int(row["settings"]["steps"]) if along == "steps" else row["seconds_per_image"]
     accuracy = row["caption_accuracy"]
     return x, 100 * accuracy["value"], *(100 * end for end in accuracy["interval"])
 
 
 def curves(rows, along):
     """{name: points} of the curves of more than one point, each from left to right."""
+    if along == "steps":  # not those of a published form, such as fast27
+        rows = [row for row in rows if row["settings"]["steps"].isdecimal()]
     found = {
         name: sorted(point(row, along) for row in own) for name, own in named(rows, along).items()
     }
@@ -88,23 +95,25 @@ def scale_of(row):
 
 def draw(rows):
     """The picture as a matplotlib Figure; a ValueError where no two rows make a curve."""
-    titles = {"scale": "guidance scale", "seconds": "seconds a picture"}
-    panels = {along: found for along in titles if (found := curves(rows, along))}
+    panels = {along: found for along in TITLES if (found := curves(rows, along))}
     if not panels:
         raise ValueError("no two rows differ in one setting only: there is no curve to draw")
     size = (5.2 * len(panels), 3.9)
     figure = import_matplotlib()(figsize=size, layout="constrained")
     for number, (along, found) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(1, len(panels), number)
-        set_plain(axes, f"captions that hold (%), by {titles[along]}")
+        set_plain(axes, f"captions that hold (%), by {TITLES[along]}")
         for colour, (name, points) in zip(cycle(COLOURS), found.items(), strict=False):
             x, value, low, high = zip(*points, strict=True)
             below = [v - end for v, end in zip(value, low, strict=True)]
             above = [end - v for v, end in zip(value, high, strict=True)]
             bars = {"yerr": (below, above), "elinewidth": 0.9, "capsize": 2}
             axes.errorbar(x, value, color=colour, marker="o", markersize=4, label=name, **bars)
+        if along != "scale":
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
         axes.set_ylim(0, 100)
-        axes.set_xlabel(titles[along], color=INK)
+        axes.set_xlabel(TITLES[along], color=INK)
         axes.legend(fontsize=8.5, labelcolor=INK, frameon=False)
     return figure
 

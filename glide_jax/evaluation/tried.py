@@ -54,4 +54,5 @@ def real(arguments, split, side, judge):
     if not path.exists():
         reference.save(path, reference.made(source, number, side, judge, told))
     ready = pictures.open_pictures(path).ready
-    return ready, {"path": str(path), "hash": own, "n": number}
+    within = path.relative_to(arguments.folder)  # so that a folder that was moved tells the same
+    return ready, {"path": str(within), "hash": own, "n": number}
