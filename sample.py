@@ -134,7 +134,8 @@ def main(arguments):
     clip, ranker = parsed.judges(lambda name: NoisedClip.load(ready(name), parsed.dtype))
     ranking = ranker and Ranking(ranker, parsed.rerank_from)
     enlarge = enlarger(load_upsampler(parsed, pipeline), parsed)
-    settings = {"num": parsed.num, "seed": parsed.seed} | parsed.settings() | editing.settings()
+    settings = {"num": parsed.num, "seed": parsed.seed}
+    settings |= parsed.settings(pipeline.model if work is None else None) | editing.settings()
     led = {"clip": clip, "clip_guidance_scale": parsed.clip_scale}
     how = settings | led | {"progress": True}
     if work is None:

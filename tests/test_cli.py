@@ -14,6 +14,7 @@ import sample
 import train
 from glide_jax import cli
 from glide_jax.images import read_settings
+from tests import tiny
 
 ROOT = Path(__file__).parents[1]
 CONFIG = str(ROOT / "configs" / "tiny.py")
@@ -58,6 +59,14 @@ def test_a_grid_carries_its_settings(run, tmp_path):
         factor = -(-512 // (3 * 34 + 2))
         assert image.size == ((3 * 34 + 2) * factor, (2 * 34 + 2) * factor)
     assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
+
+
+def test_a_picture_tells_how_many_steps_it_had_by_default(run, tmp_path):
+    out = tmp_path / "grid.png"
+    sample.main(["--model", str(run), "a red circle", "--out", str(out)])
+    assert read_settings(out)["steps"] == "10"
+    assert cli.Sampling().settings()["steps"] == "100"  # of a picture that is given
+    assert cli.Sampling(steps="fast27").settings(tiny.MODEL)["steps"] == "fast27"
 
 
 def test_a_folder_gets_a_file_for_each_picture(run, tmp_path):

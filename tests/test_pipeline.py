@@ -1,5 +1,6 @@
 """Pipeline: the same picture at any batch size, guidance, samplers, and what is refused."""
 
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -17,6 +18,7 @@ from glide_jax.diffusion.trajectory import reverse_trajectory
 from glide_jax.images import to_uint8
 from glide_jax.models import text2im
 from glide_jax.sampling import FIRST, pieces
+from glide_jax.settings import default_steps
 from glide_jax.text.tokenizer import NoTokenizer
 from tests import tiny
 
@@ -95,6 +97,19 @@ def test_steps_outside_the_interval_do_not_compute_the_other_branch(pipeline, mo
     draw(pipeline, PROMPTS[:1], steps=6, guidance_interval=(200, 700))
     assert [guided for guided, _ in plans] == [False, True, False]
     assert [isinstance(cond, tuple) for _, cond in plans] == [False, True, False]
+
+
+@pytest.mark.parametrize(("sampler", "few"), [("ancestral", 10), ("ddim", 27), ("dpmpp", 16)])
+def test_few_steps_are_the_default_where_pictures_are_small(pipeline, sampler, few, monkeypatch):
+    lengths = []
+    monkeypatch.setattr(
+        "glide_jax.sampling._run",
+        lambda carry, rows, whole, **static: lengths.append(len(whole[3].t)) or carry,
+    )
+    pipeline.text_to_image(PROMPTS[:1], sampler=sampler)
+    assert sum(lengths) == few
+    large = replace(tiny.MODEL, unet=replace(tiny.MODEL.unet, image_size=64))
+    assert default_steps(large, sampler) == 100
 
 
 def test_a_dynamic_threshold_tames_strong_guidance(pipeline):

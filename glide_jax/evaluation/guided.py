@@ -36,7 +36,7 @@ def drawer(pipeline, arguments: Guided, load_clip):
     of a name and a dtype.
     """
     clip, ranker = arguments.judges(partial(load_clip, dtype=arguments.dtype))
-    settings = arguments.settings()
+    settings = arguments.settings(pipeline.model)
     led = {"clip": clip, "clip_guidance_scale": arguments.clip_scale}
     draw = partial(pipeline.text_to_image, **settings, **led)
     told = arguments.told()

@@ -38,7 +38,7 @@ class Asked:
     num: int = 4
     guidance_scale: float = 3.0
     sampler: str = "ancestral"
-    steps: int = 100
+    steps: int = 27
     seed: int = 0
     model: str = "shapes32"
 

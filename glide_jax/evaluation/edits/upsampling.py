@@ -202,9 +202,10 @@ def _measure(pipeline, base, parsed):
     seed = shapes_test.SEEDS[parsed.captions]
     tried = shapes_test.items(parsed.split, parsed.num, seed)
     if base:
-        items = drawn_items(tried, base, parsed.base.settings())
+        settings = parsed.base.settings(base.model)
+        items = drawn_items(tried, base, settings)
         drawn_by = {"base_model": parsed.base.model, "base_model_hash": hash_of(base)}
-        how = {"base": parsed.base.settings() | {"dtype": str(base.dtype)}}
+        how = {"base": settings | {"dtype": str(base.dtype)}}
     else:
         items = real_items(tried, parsed.split, seed, unet.low_res_size, unet.image_size)
         drawn_by, how = {}, {}
