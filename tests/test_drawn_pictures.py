@@ -186,6 +186,15 @@ def test_lists_are_apart_by_commas_or_spaces():
 
 
 @pytest.mark.parametrize(
+    ("more", "steps"),
+    [({}, [None]), ({"steps": "5"}, ["5"]), ({"steps_each": ("5", "fast27")}, ["5", "fast27"])],
+)
+def test_a_sweep_has_the_steps_of_a_drawing_where_it_names_none(more, steps):
+    cells = options.Sweep(scales=(3.0,), **more).cells()
+    assert [cell.steps for cell in cells] == steps
+
+
+@pytest.mark.parametrize(
     ("more", "message"),
     [
         (["--data", "nowhere"], "--data is 'nowhere', but there is no such folder"),

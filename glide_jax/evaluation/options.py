@@ -166,8 +166,8 @@ class Sweep(Drawing):
     """Lists are apart by spaces or by commas."""
     clip_models: tuple[str, ...] = (CLIP,)
     samplers: tuple[Literal["ancestral", "ddim", "dpmpp"], ...] = ("ancestral",)
-    steps_each: tuple[str, ...] = ("100",)
-
+    steps_each: tuple[str, ...] = ()
+    """By default --steps."""
     rerank_froms: tuple[int, ...] = (1,)
     """Pictures a caption, of which --rerank-model chooses one."""
 
@@ -180,7 +180,7 @@ class Sweep(Drawing):
 
         shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(Drawing)}
         led = list(ways(self.guides, self.scales, self.clip_models, self.rerank_froms))
-        for sampler, steps, way in product(self.samplers, self.steps_each, led):
+        for sampler, steps, way in product(self.samplers, self.steps_each or (self.steps,), led):
             yield Drawing(**shared | {"sampler": sampler, "steps": steps} | way)
 
 
