@@ -37,8 +37,7 @@ class Sampling:
     """dpmpp is DPM-Solver++ 2M, with steps even in log-SNR."""
     steps: str | None = None
     """A number, or for ancestral and ddim a published form: ddim50, fast27 or 10,10,3,2,2. By
-    default 100; with a model of up to 32 pixels, and no picture given, 10 of ancestral, 27 of ddim,
-    16 of dpmpp."""
+    default 100; with a model of up to 32 pixels, and no picture given, 27."""
     eta: float = 0.0
     """Noise of ddim, from 0 (none) to 1."""
     batch_size: int = 16
@@ -58,7 +57,7 @@ class Sampling:
         if self.steps is None:
             from glide_jax.settings import STEPS, default_steps  # --help need not wait for JAX
 
-            own["steps"] = str(default_steps(model, self.sampler) if model else STEPS)
+            own["steps"] = str(default_steps(model) if model else STEPS)
         return own
 
 

@@ -96,7 +96,7 @@ class Pipeline:
         """
         if self.model.unet.low_res_size:
             raise ValueError("the model is an upsampler: it enlarges pictures (Pipeline.upsample)")
-        steps = default_steps(self.model, sampler) if steps is None else steps
+        steps = default_steps(self.model) if steps is None else steps
         settings = Settings(
             *(guidance_scale, guidance_interval, dynamic_threshold, sampler, steps, eta),
             clip_guidance_scale=clip_guidance_scale,

@@ -34,6 +34,16 @@ def set_plain(axes, title):
         spine.set_color(FAINT)
 
 
+def set_logarithmic(axes):
+    """What is along goes up by factors: 1, 2, 5, 10 and so on are written."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:g}")
+
+
 def add_names(figure, colours):
     """Names above, each in its curves' colour."""
     from matplotlib.lines import Line2D

@@ -64,7 +64,7 @@ def test_a_grid_carries_its_settings(run, tmp_path):
 def test_a_picture_tells_how_many_steps_it_had_by_default(run, tmp_path):
     out = tmp_path / "grid.png"
     sample.main(["--model", str(run), "a red circle", "--out", str(out)])
-    assert read_settings(out)["steps"] == "10"
+    assert read_settings(out)["steps"] == "27"
     assert cli.Sampling().settings()["steps"] == "100"  # of a picture that is given
     assert cli.Sampling(steps="fast27").settings(tiny.MODEL)["steps"] == "fast27"
 

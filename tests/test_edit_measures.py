@@ -310,7 +310,7 @@ def test_the_command_of_upsampling(commands, tmp_path, capsys):
         *(("real", "5", True), ("real", "fast27", True)),
         *(("drawn", "5", False), ("drawn", "fast27", False)),
     ]
-    assert rows[2]["base_model"] == "small" and rows[2]["settings"]["base"]["steps"] == "10"
+    assert rows[2]["base_model"] == "small" and rows[2]["settings"]["base"]["steps"] == "27"
     assert "base_model" not in rows[0] and "base" not in rows[0]["settings"]
     assert "| real | fast27 | " in capsys.readouterr().out
     assert {"real.png", "drawn.png"} < {path.name for path in tmp_path.iterdir()}

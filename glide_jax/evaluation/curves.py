@@ -18,7 +18,15 @@ from etils import epath
 
 from glide_jax import cli
 from glide_jax.files import read_text
-from glide_jax.plots import COLOURS, INK, check_out, import_matplotlib, save, set_plain
+from glide_jax.plots import (
+    COLOURS,
+    INK,
+    check_out,
+    import_matplotlib,
+    save,
+    set_logarithmic,
+    set_plain,
+)
 
 PROG = "python -m glide_jax.evaluation.curves"
 TITLES = {"scale": "guidance scale", "steps": "steps", "seconds": "seconds a picture"}
@@ -110,8 +118,7 @@ def draw(rows):
             bars = {"yerr": (below, above), "elinewidth": 0.9, "capsize": 2}
             axes.errorbar(x, value, color=colour, marker="o", markersize=4, label=name, **bars)
         if along != "scale":
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter("{x:g}")
+            set_logarithmic(axes)
         axes.set_ylim(0, 100)
         axes.set_xlabel(TITLES[along], color=INK)
         axes.legend(fontsize=8.5, labelcolor=INK, frameon=False)
