@@ -129,13 +129,15 @@ def main(arguments):
     # After parsing: --help need not wait for JAX.
     from glide_jax import NoisedClip, Pipeline
     from glide_jax.released.ready import ready
+    from glide_jax.settings import STEPS, default_steps
 
     pipeline = Pipeline.load(ready(parsed.own_model), parsed.dtype)
     clip, ranker = parsed.judges(lambda name: NoisedClip.load(ready(name), parsed.dtype))
     ranking = ranker and Ranking(ranker, parsed.rerank_from)
     enlarge = enlarger(load_upsampler(parsed, pipeline), parsed)
     settings = {"num": parsed.num, "seed": parsed.seed}
-    settings |= parsed.settings(pipeline.model if work is None else None) | editing.settings()
+    default = default_steps(pipeline.model) if work is None else STEPS
+    settings |= parsed.settings(default) | editing.settings()
     led = {"clip": clip, "clip_guidance_scale": parsed.clip_scale}
     how = settings | led | {"progress": True}
     if work is None:

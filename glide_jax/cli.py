@@ -45,20 +45,11 @@ class Sampling:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of matrix products; auto is float32 on a CPU and bfloat16 elsewhere."""
 
-    def settings(self, model=None):
-        """The arguments of `Pipeline.text_to_image` by name.
-
-        Args:
-            model: the config.Diffusion that draws from captions alone, whose own number of steps is
-                the default; None where a picture is given.
-        """
+    def settings(self, default_steps=100):
+        """The arguments of `Pipeline.text_to_image` by name."""
         given = [field.name for field in dataclasses.fields(Sampling)]
         own = {name: getattr(self, name) for name in given if name not in ("model", "dtype")}
-        if self.steps is None:
-            from glide_jax.settings import STEPS, default_steps  # --help need not wait for JAX
-
-            own["steps"] = str(default_steps(model) if model else STEPS)
-        return own
+        return own | ({"steps": str(default_steps)} if self.steps is None else {})
 
 
 def parse(kind, args, prog, description, default=None):

@@ -64,9 +64,9 @@ class Guided(cli.Sampling):
         """The name or folder of the CLIP that ranks, or None."""
         return None if self.rerank_from is None else self.rerank_model or CLIP
 
-    def settings(self, model=None):
+    def settings(self, default_steps=100):
         """As `cli.Sampling.settings`; at scale 1 no branch is computed that guidance leads from."""
-        own = super().settings(model)
+        own = super().settings(default_steps)
         return own if self.is_classifier_free else own | {"guidance_scale": 1.0}
 
     def judges(self, load):

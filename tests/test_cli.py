@@ -14,7 +14,6 @@ import sample
 import train
 from glide_jax import cli
 from glide_jax.images import read_settings
-from tests import tiny
 
 ROOT = Path(__file__).parents[1]
 CONFIG = str(ROOT / "configs" / "tiny.py")
@@ -66,7 +65,7 @@ def test_a_picture_tells_how_many_steps_it_had_by_default(run, tmp_path):
     sample.main(["--model", str(run), "a red circle", "--out", str(out)])
     assert read_settings(out)["steps"] == "27"
     assert cli.Sampling().settings()["steps"] == "100"  # of a picture that is given
-    assert cli.Sampling(steps="fast27").settings(tiny.MODEL)["steps"] == "fast27"
+    assert cli.Sampling(steps="fast27").settings(27)["steps"] == "fast27"
 
 
 def test_a_folder_gets_a_file_for_each_picture(run, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 from glide_jax.guiding import Guided
 from glide_jax.model_folder import model_hash
 from glide_jax.reranking import rerank
+from glide_jax.settings import default_steps
 
 
 def ways(guides, scales, clip_models, rerank_froms):
@@ -36,7 +37,7 @@ def drawer(pipeline, arguments: Guided, load_clip):
     of a name and a dtype.
     """
     clip, ranker = arguments.judges(partial(load_clip, dtype=arguments.dtype))
-    settings = arguments.settings(pipeline.model)
+    settings = arguments.settings(default_steps(pipeline.model))
     led = {"clip": clip, "clip_guidance_scale": arguments.clip_scale}
     draw = partial(pipeline.text_to_image, **settings, **led)
     told = arguments.told()

@@ -198,11 +198,13 @@ def _check_fit(pipeline, base, parsed):
 
 def _measure(pipeline, base, parsed):
     """The rows of real pictures, or with a base model of those that it draws, and their sheet."""
+    from glide_jax.settings import default_steps  # --help need not wait for JAX
+
     unet, kind = pipeline.model.unet, "drawn" if base else "real"
     seed = shapes_test.SEEDS[parsed.captions]
     tried = shapes_test.items(parsed.split, parsed.num, seed)
     if base:
-        settings = parsed.base.settings(base.model)
+        settings = parsed.base.settings(default_steps(base.model))
         items = drawn_items(tried, base, settings)
         drawn_by = {"base_model": parsed.base.model, "base_model_hash": hash_of(base)}
         how = {"base": settings | {"dtype": str(base.dtype)}}
