@@ -87,6 +87,8 @@ def led_by_loop(pipeline, critic, settings, known=None, scale=SCALE):
         x_0, led = gaussian.predict_x_0(x, eps, entry.here), scale * score(x, t)
         if known == "model":
             x_0 = np.where(MASK[..., None], KNOWN[0], x_0)
+        if settings.sampler != "ancestral" and entry.t >= 900:  # docs/guidance.md
+            led = np.zeros_like(led)
         if known is not None:
             led = np.where(MASK[..., None], 0, led)
         own = samplers.fold_in(keys, entry.number)

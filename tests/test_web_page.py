@@ -85,8 +85,16 @@ def pictures(tab):
     return tab.locator("#gallery .thumbnail-item img, #gallery button img")
 
 
+def side(tab):
+    """Of the chosen picture, once the browser has got it: its place is told before."""
+    loaded = """() => { const image = document.querySelector('#chosen img');
+        return image && image.complete && image.naturalWidth; }"""
+    return tab.wait_for_function(loaded).json_value()
+
+
 def colour(tab, x, y):
     """Of the chosen picture as the browser has it, at a part of its width and height."""
+    side(tab)
     script = """([x, y]) => { const image = document.querySelector('#chosen img');
         const canvas = document.createElement('canvas');
         [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
@@ -149,19 +157,18 @@ def test_pictures_are_varied_enlarged_and_found_again(tab):
     tab.get_by_role("tab", name="Upscale").click()
     tab.click("#upscale")
     tab.locator("#place", has_text="3 of 3 · Upscaled").wait_for()
-    size = "() => document.querySelector('#chosen img').naturalWidth"
-    assert tab.evaluate(size) == 2 * SIDE and colour(tab, 0.5, 0.5) == varied
+    assert side(tab) == 2 * SIDE and colour(tab, 0.5, 0.5) == varied
     assert tab.locator("#upscale").is_disabled()  # there is none from 64 pixels on
     tab.click("#back")
     tab.locator("#place", has_text="2 of 3 · Varied").wait_for()
-    assert tab.evaluate(size) == SIDE
+    assert side(tab) == SIDE
     tab.click("#back")
     tab.locator("#place", has_text="1 of 3 · Drawn").wait_for()
     assert colour(tab, 0.5, 0.5) == drawn and tab.locator("#back").is_disabled()
     for place in ("2 of 3 · Varied", "3 of 3 · Upscaled"):
         tab.click("#forward")
         tab.locator("#place", has_text=place).wait_for()
-    assert tab.evaluate(size) == 2 * SIDE and tab.locator("#forward").is_disabled()
+    assert side(tab) == 2 * SIDE and tab.locator("#forward").is_disabled()
 
 
 def test_a_click_before_gradio_is_done_with_an_act_is_not_undone(tab, monkeypatch):
