@@ -19,24 +19,39 @@ class Layout(NamedTuple):
     axis_name: str | None  # that one device's step averages over; None of a step of global arrays
     state: Callable  # the shapes of a state -> the same with shardings, or without: all on each
     made: Callable  # (a function that makes a state, its shapes) -> it, that lays the state out
-    step: Callable  # ((state, batch, key) -> (state, metrics), the state's shapes) -> it, compiled
+    step: Callable  # a one-device step, the state's shapes, compiler options -> it, compiled
     batch: Callable  # this process's rows [B, ...] by name -> what the step takes, on its way
     whole: Callable  # a tree, such as a key, that all processes have -> the same on every device
 
 
-def pmap_step(step):
+def pmap_step(step, compiler_options=None):
     """A one-device `(state, batch, key) -> (state, metrics)` on all devices of all processes.
 
     The state and the metrics are the same on every device and have no device axis; the batch leads
     with the local one (see `split_batch`). The state that goes in is donated: use the one that
     comes out.
     """
-    return jax.pmap(
+    mapped = jax.pmap(
         step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=(None, None), donate_argnums=(0,)
     )
+    return _compiled_with(compiler_options, mapped) if compiler_options else mapped
 
 
-def fsdp_step(step, shapes):
+def _compiled_with(compiler_options, function):
+    """What `jax.jit` has an argument for and `jax.pmap` has none."""
+    programs = {}
+
+    def call(*given):
+        leaves, tree = jax.tree.flatten(given)
+        shapes = tree, *((leaf.aval, leaf.sharding) for leaf in leaves)
+        if shapes not in programs:
+            programs[shapes] = function.lower(*given).compile(compiler_options)
+        return programs[shapes](*given)
+
+    return call
+
+
+def fsdp_step(step, shapes, compiler_options=None):
     """A `(state, batch, key) -> (state, metrics)` of global arrays, shared out by the compiler.
 
     The state is laid out, and donated, as the shardings of `shapes` say; rows of the batch are
@@ -45,7 +60,11 @@ def fsdp_step(step, shapes):
     state, mesh = _shardings(shapes), global_mesh()
     rows, whole = NamedSharding(mesh, PartitionSpec(AXIS)), NamedSharding(mesh, PartitionSpec())
     return jax.jit(
-        step, in_shardings=(state, rows, whole), out_shardings=(state, whole), donate_argnums=(0,)
+        step,
+        in_shardings=(state, rows, whole),
+        out_shardings=(state, whole),
+        donate_argnums=(0,),
+        compiler_options=compiler_options,
     )
 
 
@@ -107,7 +126,7 @@ LAYOUTS = {
         axis_name=AXIS,
         state=lambda shapes: shapes,
         made=lambda make, shapes: lambda given: replicate(make(given)),
-        step=lambda step, shapes: pmap_step(step),
+        step=lambda step, shapes, compiler_options=None: pmap_step(step, compiler_options),
         batch=split_batch,
         whole=replicate,
     ),

@@ -3,8 +3,12 @@
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from glide_jax import parallel
+from glide_jax.layouts import pmap_step
 from glide_jax.training.tasks import Clip, Diffusion
 from tests import tiny
 from tests.one_step import distance
@@ -45,6 +49,51 @@ def test_of_a_clip_they_are_the_blocks_of_both_towers(tokenizer):
     assert computed_anew(program) == tiny.CLIP.image.layers + tiny.CLIP.text.layers
     with pytest.raises(ValueError, match="Recipe.remat is 'attention'; allowed: none or blocks"):
         replace(tiny.RECIPE, model=tiny.CLIP, remat="attention")
+
+
+LAYERS, SIDE, ROWS = 8, 16, 4096
+
+
+def deep_step(weights, x, _):
+    """A step of weights that each keep three values a number, which they need not."""
+
+    @jax.checkpoint
+    def layer(x, w):
+        return x + jnp.tanh(jnp.sin(jnp.tanh(x @ w) @ w))
+
+    def loss(weights):
+        h = x
+        for w in weights:
+            h = layer(h, w)
+        return jnp.mean(h**2)
+
+    gradient = jax.lax.pmean(jax.grad(loss)(weights), parallel.AXIS)
+    return weights - gradient, loss(weights)
+
+
+def test_a_cpu_s_compiler_is_told_to_compute_them_anew():
+    options = parallel.compiler_options("blocks", "cpu")
+    weights, rows = np.full((LAYERS, SIDE, SIDE), 0.1, np.float32), np.ones((ROWS, SIDE))
+    given = jax.device_put((weights, rows[None].astype(np.float32), jax.random.key(0)))
+    lowered = pmap_step(deep_step).lower(*given)
+    kept, anew = (
+        lowered.compile(own).memory_analysis().temp_size_in_bytes for own in (None, options)
+    )
+    assert anew < 0.6 * kept
+    assert parallel.compiler_options("none", "cpu") is None
+    assert parallel.compiler_options("blocks", "gpu") is None
+
+
+def test_a_step_that_is_compiled_so_takes_batches_of_any_size():
+    step = pmap_step(deep_step, parallel.compiler_options("blocks", "cpu"))
+    weights = np.full((LAYERS, SIDE, SIDE), 0.1, np.float32)
+    for rows in (4, 8):
+        x = np.full((1, rows, SIDE), 0.5, np.float32)
+        own, other = (
+            run(*jax.device_put((weights, x, jax.random.key(0))))
+            for run in (step, pmap_step(deep_step))
+        )
+        np.testing.assert_allclose(own[0], other[0], rtol=1e-5)
 
 
 @pytest.mark.long

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Var
 
 from glide_jax import config, model_folder, parallel
 from glide_jax.layouts import shard_spec
@@ -65,7 +64,7 @@ def estimate(recipe: config.Recipe, devices) -> Needs:
     loss, arguments = _loss(recipe, state, rows)
     gradient = jax.jit(jax.grad(loss)).trace(*arguments)
     flops = direct_flops(gradient) * accumulate * devices
-    activations, source = _activations(recipe, loss, arguments, gradient.lower())
+    activations, source = _activations(recipe, gradient.lower())
     parts = _exact_parts(recipe, state, devices) | {"activations": activations}
     return Needs(recipe, devices, rows, count_parameters(state.params), flops, parts, source)
 
@@ -113,29 +112,12 @@ def _bytes(recipe, path, leaf, devices):
     return size // devices if is_spread else size
 
 
-def _activations(recipe, loss, arguments, gradient):
+def _activations(recipe, gradient):
     """Bytes that a loss's gradient takes beside what goes in and comes out, and who says so."""
     backend = jax.default_backend()
-    if backend == "cpu" and recipe.remat != "none":
-        # The compiler joins what is to be computed anew with what it was computed from before.
-        return kept_bytes(loss, arguments), "kept for the backward pass, by the trace of the loss"
-    estimate = gradient.compile().memory_analysis().temp_size_in_bytes
+    compiled = gradient.compile(parallel.compiler_options(recipe.remat, backend))
+    estimate = compiled.memory_analysis().temp_size_in_bytes
     return estimate, f"the compiler's estimate on this backend, {backend}"
-
-
-def kept_bytes(loss, arguments):
-    """Bytes that the forward pass of a loss keeps for the gradient by its first argument.
-
-    What goes in is not counted.
-    """
-
-    def backward(first, *others):
-        return jax.vjp(lambda first: loss(first, *others), first)[1]
-
-    program = jax.make_jaxpr(backward)(*arguments).jaxpr
-    given = set(program.invars)
-    kept = {v for v in program.outvars if isinstance(v, Var) and v not in given}
-    return sum(math.prod(v.aval.shape) * v.aval.dtype.itemsize for v in kept)
 
 
 def _batch(model, rows):

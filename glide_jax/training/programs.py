@@ -98,13 +98,14 @@ def programs_of(recipe: config.Recipe, dtype: Any) -> Programs:
         axis_name=layout.axis_name,
     )
     state = layout.state(jax.eval_shape(begin, shapes))
+    options = parallel.compiler_options(recipe.remat, jax.default_backend())
     return Programs(
         init,
         layout.made(lambda key: begin(init(key)), state),
         layout.made(begin, state),
         layout.batch,
         layout.whole,
-        layout.step(step, state),
+        layout.step(step, state, options),
         jax.jit(task.evaluate),
         state,
     )
