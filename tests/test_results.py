@@ -31,12 +31,16 @@ def made_with(row):
 
 
 def stale(rows, hashes):
-    """What was measured with a model that is not the one of its name any more."""
+    """What was measured with a shipped model that is not the one of its name any more.
+
+    A training (runs/NAME) that does not ship can only have led.
+    """
     return [
         f"{file}: {name} {own}, now {hashes[name]}"
         for file, row in rows
         for name, own in made_with(row)
-        if own != hashes[name]
+        if not (name.startswith("runs/") and name == row["settings"].get("clip"))
+        and own != hashes[name]
     ]
 
 
@@ -64,6 +68,15 @@ def test_so_is_a_changed_model_whose_pictures_were_enlarged():
     row = {"model": "up", "model_hash": "1", "base_model": "base", "base_model_hash": "2"}
     assert stale([("x.json", row)], {"up": "1", "base": "2"}) == []
     assert stale([("x.json", row)], {"up": "1", "base": "3"}) == ["x.json: base 2, now 3"]
+
+
+def test_a_training_may_have_led_that_does_not_ship():
+    row = {"model": "base", "model_hash": "1"}
+    row["settings"] = {"clip": "runs/clip", "clip_hash": "1"}
+    assert stale([("x.json", row)], {"base": "1"}) == []
+    assert stale([("x.json", row)], {"base": "2"}) == ["x.json: base 1, now 2"]
+    with pytest.raises(KeyError):
+        stale([("x.json", row | {"model": "runs/base"})], {"base": "1"})
 
 
 def test_so_is_a_changed_network_that_judged_led_or_chose():
