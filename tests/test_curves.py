@@ -59,6 +59,18 @@ def test_clips_and_reranking_have_curves_of_their_own():
     assert all([x for x, *_ in points] == [1.0, 2.0] for points in found.values())
 
 
+def test_the_best_of_many_have_a_curve_by_their_number_and_by_time_alone():
+    rows = [row("ddim", "10", 1.0, value, 0.1 * n) for n, value in ((1, 0.5), (4, 0.6), (16, 0.7))]
+    for number, each in zip((4, 16), rows[1:], strict=True):
+        each["settings"]["rerank_from"] = number
+    found = {along: curves.curves(rows, along) for along in curves.TITLES}
+    chosen, seconds = found.pop("choice"), found.pop("seconds")
+    assert found == {"scale": {}, "steps": {}}
+    assert [p[:2] for p in chosen["ddim, 10 steps, scale 1"]] == [(1, 50), (4, 60), (16, 70)]
+    assert [p[0] for p in seconds["ddim, scale 1"]] == pytest.approx([0.1, 0.4, 1.6])
+    assert curves.curves(ROWS, "choice") == {}
+
+
 def test_the_picture_has_the_intervals(results):
     left, middle, right = curves.draw(ROWS).axes
     (bars,) = left.containers

@@ -2,9 +2,9 @@
 
 RESULTS.json is what `evaluate.py sweep` wrote. On the left caption accuracy against the guidance
 scale (the CLIP's, where one guides), a curve for each sampler and number of steps; then against
-the number of steps and against the seconds a picture takes, a curve for each sampler at one scale.
-CLIPs have curves of their own, and so has each number to rerank from, on the left. Bars are 95 %
-intervals.
+the number of pictures that one is chosen of, the number of steps and the seconds a picture takes, a
+curve for each sampler at one scale. CLIPs that guide have curves of their own. Panels in which
+there would be no curve are left out. Bars are 95 % intervals.
 """
 
 import json
@@ -29,7 +29,12 @@ from glide_jax.plots import (
 )
 
 PROG = "python -m glide_jax.evaluation.curves"
-TITLES = {"scale": "guidance scale", "steps": "steps", "seconds": "seconds a picture"}
+TITLES = {
+    "scale": "guidance scale",
+    "choice": "pictures to choose from",
+    "steps": "steps",
+    "seconds": "seconds a picture",
+}
 
 
 @dataclass(frozen=True)
@@ -60,22 +65,25 @@ def read_rows(path):
 
 def point(row, along):
     """(x, accuracy, the interval's ends) of a row, in per cent; x is what `TITLES` names."""
+    settings = row["settings"]
     if along == "scale":
         x = scale_of(row)
+    elif along == "choice":
+        x = settings.get("rerank_from", 1)
     else:
-        x = int(row["settings"]["steps"]) if along == "steps" else row["seconds_per_image"]
+        x = int(settings["steps"]) if along == "steps" else row["seconds_per_image"]
     accuracy = row["caption_accuracy"]
     return x, 100 * accuracy["value"], *(100 * end for end in accuracy["interval"])
 
 
 def curves(rows, along):
-    """{name: points} of the curves of more than one point, each from left to right."""
+    """{name: points} of the curves that go from one place to another, each from left to right."""
     if along == "steps":  # not those of a published form, such as fast27
         rows = [row for row in rows if row["settings"]["steps"].isdecimal()]
     found = {
         name: sorted(point(row, along) for row in own) for name, own in named(rows, along).items()
     }
-    return {name: points for name, points in found.items() if len(points) > 1}
+    return {name: points for name, points in found.items() if points[0][0] < points[-1][0]}
 
 
 def named(rows, along):
@@ -84,11 +92,12 @@ def named(rows, along):
     def name(row):
         own = row["settings"]
         parts = [own["sampler"]]
-        parts.append(f"{own['steps']} steps" if along == "scale" else f"scale {scale_of(row):g}")
+        parts += [f"{own['steps']} steps"] * (along in ("scale", "choice"))
+        parts += [f"scale {scale_of(row):g}"] * (along != "scale")
         if "clip" in own:
             parts.append(epath.Path(own["clip"]).name)
             parts += [f"and cfg {own['guidance_scale']:g}"] * (own["guidance_scale"] != 1)
-        if "rerank_from" in own and along == "scale":
+        if "rerank_from" in own and along in ("scale", "steps"):
             parts.append(f"best of {own['rerank_from']}")
         return ", ".join(parts)
 
