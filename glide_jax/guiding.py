@@ -5,7 +5,8 @@ from typing import Literal
 
 from glide_jax import cli
 
-CLIP = "shapes-clip"  # guides and ranks where no other CLIP is named
+# Where no other CLIP is named: one guides, the other, which knows clean pictures better, ranks.
+CLIP, RANKER = "shapes-clip", "shapes-clip-clean"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Guided(cli.Sampling):
     """Pictures drawn for a caption, of which those are kept that a CLIP likes best; of a picture
     with a --mask or --edits, by the part around what is drawn anew."""
     rerank_model: str | None = None
-    """The CLIP that likes them, which need not be the one that guides; by default shapes-clip."""
+    """The CLIP that likes them, which need not be the one that guides; by default
+    shapes-clip-clean."""
 
     def __post_init__(self):
         if self.guiding_model is None:
@@ -62,7 +64,7 @@ class Guided(cli.Sampling):
     @property
     def ranking_model(self):
         """The name or folder of the CLIP that ranks, or None."""
-        return None if self.rerank_from is None else self.rerank_model or CLIP
+        return None if self.rerank_from is None else self.rerank_model or RANKER
 
     def settings(self, default_steps=100):
         """As `cli.Sampling.settings`; at scale 1 no branch is computed that guidance leads from."""

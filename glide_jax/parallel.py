@@ -109,17 +109,6 @@ def over_rows(function, mesh):
     return jax.shard_map(function, mesh=mesh, in_specs=(whole, rows), out_specs=rows)
 
 
-def compiler_options(remat, backend):
-    """What a gradient's compiler must be told for `Recipe.remat` to be done; None is nothing.
-
-    XLA holds apart what is computed anew from what it was computed from first by barriers. On a
-    CPU a pass removes them, and then the two are joined again.
-    """
-    if remat == "none" or backend != "cpu":
-        return None
-    return {"xla_disable_hlo_passes": "cse_barrier_expander"}
-
-
 def on_one_device(tree):
     """A tree's whole copy on the first local device, for work that one device does alone.
 

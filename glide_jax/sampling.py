@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from glide_jax import config
+from glide_jax import compiling, config
 from glide_jax.diffusion import samplers, steppers
 from glide_jax.diffusion.guidance import by_similarity, classifier_free
 from glide_jax.diffusion.inpainting import keep_known, lead_unknown, replace_known
@@ -118,7 +118,7 @@ def _condition(network, captions, encode=text2im.encode_text):
     return _encode(network.params, spread(captions, network.mesh), encode=encode, **static)
 
 
-@partial(jax.jit, static_argnames=("encode", "model", "dtype", "mesh"))
+@compiling.jit(static_argnames=("encode", "model", "dtype", "mesh"))
 def _encode(params, captions, *, encode, model, dtype, mesh):
     def rows(params, captions):
         return encode(model, params, *captions, dtype=dtype)
@@ -126,7 +126,7 @@ def _encode(params, captions, *, encode, model, dtype, mesh):
     return over_rows(rows, mesh)(params, captions)
 
 
-@partial(jax.jit, static_argnames=("model", "sampler", "mesh"))
+@compiling.jit(static_argnames=("model", "sampler", "mesh"))
 def _start(seeds, picture, levels, *, model, sampler, mesh):
     """Each picture's key, and the run's first carry: signal * picture + noise * eps."""
     side = model.unet.image_size
@@ -142,8 +142,7 @@ def _start(seeds, picture, levels, *, model, sampler, mesh):
     return over_rows(start, mesh)(levels, (seeds, picture))
 
 
-@partial(
-    jax.jit,
+@compiling.jit(
     static_argnames=("model", "dtype", "sampler", "guided", "mesh", "judge", "method"),
     donate_argnames=("carry",),
 )

@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 LEVELS = (
     ("config", "files", "cli"),
     ("text", "tensors"),
-    ("models", "diffusion", "data", "parallel", "images", "fitting", "plots"),
+    ("models", "diffusion", "data", "parallel", "compiling", "images", "fitting", "plots"),
     (
         *("layouts", "model_folder", "given", "settings", "retrieval"),
         *("guiding", "reranking", "saving"),

@@ -91,7 +91,13 @@ def settings(tmp_path_factory, tokenizer):
         "inpaint_and_edit": drawn
         | {"INPAINT_MODEL": models["inpainter"], "STEPS": 6, "STRENGTHS": (0.5,)},
         "clip_guidance_and_evaluation": drawn
-        | {"CLIP": models["clip"], "CLIP_SCALES": (0, 2), "RERANK_FROM": 2, "TRIED": 3}
+        | {
+            "CLIP": models["clip"],
+            "RANKER": models["clip"],
+            "CLIP_SCALES": (0, 2),
+            "RERANK_FROM": 2,
+            "TRIED": 3,
+        }
         | {"SWEPT": (1, 3), "OUT": str(folder / "evaluation")},
     }
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from glide_jax import parallel
+from glide_jax import compiling, parallel
 from glide_jax.layouts import pmap_step
 from glide_jax.training.tasks import Clip, Diffusion
 from tests import tiny
@@ -72,7 +72,7 @@ def deep_step(weights, x, _):
 
 
 def test_a_cpu_s_compiler_is_told_to_compute_them_anew():
-    options = parallel.compiler_options("blocks", "cpu")
+    options = compiling.for_gradients("cpu", "blocks")
     weights, rows = np.full((LAYERS, SIDE, SIDE), 0.1, np.float32), np.ones((ROWS, SIDE))
     given = jax.device_put((weights, rows[None].astype(np.float32), jax.random.key(0)))
     lowered = pmap_step(deep_step).lower(*given)
@@ -80,12 +80,12 @@ def test_a_cpu_s_compiler_is_told_to_compute_them_anew():
         lowered.compile(own).memory_analysis().temp_size_in_bytes for own in (None, options)
     )
     assert anew < 0.6 * kept
-    assert parallel.compiler_options("none", "cpu") is None
-    assert parallel.compiler_options("blocks", "gpu") is None
+    assert compiling.for_gradients("cpu", "none") is None
+    assert compiling.for_gradients("gpu", "blocks") is None
 
 
 def test_a_step_that_is_compiled_so_takes_batches_of_any_size():
-    step = pmap_step(deep_step, parallel.compiler_options("blocks", "cpu"))
+    step = pmap_step(deep_step, compiling.for_gradients("cpu", "blocks"))
     weights = np.full((LAYERS, SIDE, SIDE), 0.1, np.float32)
     for rows in (4, 8):
         x = np.full((1, rows, SIDE), 0.5, np.float32)

@@ -225,7 +225,7 @@ def test_what_guides(options, scale, clip):
     assert (parsed.settings()["guidance_scale"], parsed.guiding_model) == (scale, clip)
     assert parsed.ranking_model is None
     ranked = parse(["x", *options, "--rerank-from", "8"])
-    assert ranked.judges(lambda name: [name]) == (clip and [clip], ["shapes-clip"])
+    assert ranked.judges(lambda name: [name]) == (clip and [clip], ["shapes-clip-clean"])
 
 
 def test_a_clip_that_leads_alone_needs_no_second_branch(folder, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from glide_jax import config, model_folder, parallel
+from glide_jax import compiling, config, model_folder, parallel
 from glide_jax.data import pipeline as data
 from glide_jax.diffusion.guidance import classifier_free
 from glide_jax.models import text2im
@@ -91,7 +91,9 @@ def sampling_step(network, pictures):
     encode = jax.jit(partial(text2im.encode_text, model, dtype=network.dtype))
     cond = encode(network.params, *captions(model, pictures)) | given
     rows = parallel.spread((x, t, (cond, cond)), network.mesh)
-    step = jax.jit(parallel.over_rows(partial(guided, network), network.mesh))
+    options = compiling.for_sampling(network.mesh.devices.flat[0].platform)
+    over_rows = parallel.over_rows(partial(guided, network), network.mesh)
+    step = jax.jit(over_rows, compiler_options=options)
     return Part(partial(step, network.params, rows), pictures, step_flops(network, rows))
 
 

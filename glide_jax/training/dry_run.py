@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from glide_jax import config, model_folder, parallel
+from glide_jax import compiling, config, model_folder, parallel
 from glide_jax.layouts import shard_spec
 from glide_jax.models.text2im import count_parameters
 from glide_jax.training.optimizer import trained_parameters
@@ -115,7 +115,7 @@ def _bytes(recipe, path, leaf, devices):
 def _activations(recipe, gradient):
     """Bytes that a loss's gradient takes beside what goes in and comes out, and who says so."""
     backend = jax.default_backend()
-    compiled = gradient.compile(parallel.compiler_options(recipe.remat, backend))
+    compiled = gradient.compile(compiling.for_gradients(backend, recipe.remat))
     estimate = compiled.memory_analysis().temp_size_in_bytes
     return estimate, f"the compiler's estimate on this backend, {backend}"
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from glide_jax import config, parallel
+from glide_jax import compiling, config, parallel
 from glide_jax.layouts import LAYOUTS
 from glide_jax.training.optimizer import joined, make_optimizer, trained_parameters
 from glide_jax.training.paths import overlaid
@@ -98,7 +98,7 @@ def programs_of(recipe: config.Recipe, dtype: Any) -> Programs:
         axis_name=layout.axis_name,
     )
     state = layout.state(jax.eval_shape(begin, shapes))
-    options = parallel.compiler_options(recipe.remat, jax.default_backend())
+    options = compiling.for_gradients(jax.default_backend(), recipe.remat)
     return Programs(
         init,
         layout.made(lambda key: begin(init(key)), state),

@@ -1,0 +1,48 @@
+"""What the compiler is told: a CPU's defaults take time from sampling and memory from training."""
+
+from functools import cache, wraps
+
+import jax
+
+# Matrix products by YNNPACK, which is slower here than what it stands in for (docs/performance.md).
+_NO_YNNPACK = ("xla_cpu_experimental_ynn_fusion_type", "")
+# XLA holds apart by barriers what is computed anew and what it was computed from first. On a CPU
+# this pass removes them, and then the two are joined again.
+_KEEP_BARRIERS = ("xla_disable_hlo_passes", "cse_barrier_expander")
+
+
+def for_sampling(platform):
+    """The compiler's options for sampling on a platform ("cpu", "gpu" or "tpu"), or None."""
+    return dict([_NO_YNNPACK]) if platform == "cpu" and _is_known(*_NO_YNNPACK) else None
+
+
+def for_gradients(platform, remat):
+    """The same for a gradient that does what `Recipe.remat` says."""
+    return dict([_KEEP_BARRIERS]) if platform == "cpu" and remat != "none" else None
+
+
+def jit(**how):
+    """`jax.jit`, as a decorator, of a function of sampling that is told its mesh as `mesh`."""
+
+    def decorate(function):
+        @cache
+        def jitted(platform):
+            return jax.jit(function, compiler_options=for_sampling(platform), **how)
+
+        @wraps(function)
+        def call(*given, mesh, **more):
+            return jitted(mesh.devices.flat[0].platform)(*given, mesh=mesh, **more)
+
+        return call
+
+    return decorate
+
+
+@cache
+def _is_known(option, value):
+    """Whether this version of the compiler has an option, which others may not."""
+    try:
+        jax.jit(lambda x: x, compiler_options={option: value}).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True

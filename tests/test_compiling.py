@@ -1,0 +1,47 @@
+"""What the compiler is told: options that it knows, where they are of use."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glide_jax import compiling, parallel
+
+
+def test_products_of_sampling_on_a_cpu_are_not_ynnpack_s():
+    square = jax.ShapeDtypeStruct((256, 256), "float32")
+
+    def text(options):
+        return jax.jit(lambda a: a @ a).lower(square).compile(options).as_text()
+
+    assert "__ynn_fusion" not in text(compiling.for_sampling("cpu"))
+    assert compiling.for_sampling("gpu") is compiling.for_sampling("tpu") is None
+
+
+def test_an_option_that_the_compiler_does_not_know_is_not_given(monkeypatch):
+    monkeypatch.setattr(compiling, "_NO_YNNPACK", ("xla_of_another_version", ""))
+    assert compiling.for_sampling("cpu") is None
+
+
+def test_a_function_is_compiled_once_with_the_options_of_its_mesh(monkeypatch):
+    made, jit = [], jax.jit
+
+    def recorded(function, **how):
+        made.append(how)
+        return jit(function, **how)
+
+    options = compiling.for_sampling("cpu")
+    monkeypatch.setattr(compiling.jax, "jit", recorded)
+
+    @compiling.jit(static_argnames=("mesh", "power"))
+    def raised(x, *, mesh, power):
+        """To a power."""
+        return x**power
+
+    mesh = parallel.local_mesh()
+    for power in (2, 3):
+        np.testing.assert_array_equal(raised(jnp.arange(3.0), mesh=mesh, power=power)[2], 2**power)
+    assert made == [{"compiler_options": options, "static_argnames": ("mesh", "power")}]
+    assert raised.__doc__ == "To a power."
+    with pytest.raises(TypeError, match="mesh"):
+        raised(jnp.arange(3.0), power=2)
