@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from glide_jax import compiling, parallel
+from glide_jax import compiling, parallel, sampling
 
 
 def test_products_of_sampling_on_a_cpu_are_not_ynnpack_s():
@@ -45,3 +45,11 @@ def test_a_function_is_compiled_once_with_the_options_of_its_mesh(monkeypatch):
     assert raised.__doc__ == "To a power."
     with pytest.raises(TypeError, match="mesh"):
         raised(jnp.arange(3.0), power=2)
+
+
+@pytest.mark.parametrize("program", [sampling._encode, sampling._start, sampling._run])
+def test_sampling_is_compiled_so(program):
+    def other(x, *, mesh):
+        return x
+
+    assert program.__code__ is compiling.jit()(other).__code__

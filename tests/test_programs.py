@@ -2,10 +2,13 @@
 
 from dataclasses import fields, replace
 
+import jax.numpy as jnp
 import pytest
 
+from glide_jax import compiling
 from glide_jax.config import Data, Recipe
-from glide_jax.training.programs import make_programs
+from glide_jax.layouts import LAYOUTS
+from glide_jax.training.programs import make_programs, programs_of
 from tests import tiny
 
 # What a training's programs do not depend on, each with another value than the recipe's.
@@ -61,3 +64,12 @@ def test_what_they_depend_on_does(name):
         recipe = replace(RECIPE, timestep_sampler="logit_normal")
     changed = replace(recipe, **{name: OTHER[name]})
     assert make_programs(changed) is not make_programs(recipe)
+
+
+def test_a_step_is_compiled_so_that_what_is_to_be_computed_anew_is(monkeypatch):
+    told = []
+    layout = LAYOUTS["pmap"]._replace(step=lambda step, shapes, options: told.append(options))
+    monkeypatch.setitem(LAYOUTS, "pmap", layout)
+    for remat in ("none", "blocks"):
+        programs_of.__wrapped__(replace(tiny.RECIPE, remat=remat), jnp.float32)
+    assert told == [None, compiling.for_gradients("cpu", "blocks")] != [None, None]
