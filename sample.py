@@ -25,8 +25,11 @@ class Upsampling:
     """By default ddim, and ancestral where known pixels are kept."""
     steps: str = "fast27"
     eta: float = 0.0
+    strength: float | None = None
+    """Which part of the noise the small picture, enlarged, gets at first; 1 starts from noise
+    alone. By default 0.3 for models of up to 64 pixels, else 1."""
     noise_scale: float = 0.997
-    """The starting noise is multiplied by it."""
+    """The noise of a start from noise alone is multiplied by it."""
     batch_size: int = 4
 
 

@@ -63,7 +63,7 @@ def to_model(picture, fit):
     """
     own, (height, width) = picture[fit.cut], _sides(fit.place)
     if own.shape[0] < height or own.shape[1] < width:
-        own = _bicubic(own, height, width)
+        own = bicubic(own, height, width)
     else:
         means = _means(_means(own, height).swapaxes(0, 1), width).swapaxes(0, 1)
         own = np.rint(means).astype(np.uint8)
@@ -104,7 +104,7 @@ def from_model(drawn, fit):
             f"drawn is {list(drawn.shape)}; it must be square, with a multiple of {fit.side} pixels"
         )
     place = enlarge_fit(fit, len(drawn) // fit.side).place
-    return _bicubic(drawn[place], *_sides(fit.cut))
+    return bicubic(drawn[place], *_sides(fit.cut))
 
 
 def paste(drawn, picture, mask, fit):
@@ -129,7 +129,8 @@ def _around(fit):
     return tuple((part.start, fit.side - part.stop) for part in fit.place)
 
 
-def _bicubic(pixels, height, width):
+def bicubic(pixels, height, width):
+    """A picture, uint8 [h, w, 3], in another size by bicubic interpolation."""
     return np.asarray(Image.fromarray(pixels).resize((width, height), Resampling.BICUBIC))
 
 

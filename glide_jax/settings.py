@@ -19,6 +19,9 @@ SAMPLERS = ("ancestral", "ddim", "dpmpp")
 INPAINT_METHODS = ("model", "replace", "repaint")
 STEPS = 100  # of GLIDE's base model as published, and so of what was not measured
 STEPS_OF_SMALL = 27  # at 32 pixels as good as any more (docs/evaluation.md)
+# Of upsamplers up to 64 pixels; from more noise short trainings lose the colours of the given
+# picture (docs/evaluation.md).
+STRENGTH_OF_SMALL = 0.3
 # The share of the timesteps at which a CLIP leads `ddim` and `dpmpp`. Later ones have next to no
 # picture, of which a CLIP knows nothing (docs/evaluation.md), and there these samplers' x_0 moves
 # by (1 - alphas_cumprod) / sqrt(alphas_cumprod) of its gradient: without bound as noise takes all.
@@ -118,6 +121,11 @@ class Settings(NamedTuple):
 def default_steps(model: config.Diffusion) -> int:
     """How many steps draw a picture from its caption where nobody says how many."""
     return STEPS_OF_SMALL if model.unet.image_size <= 32 else STEPS
+
+
+def default_strength(model: config.Diffusion) -> float:
+    """Which part of the noise an upsampler begins from where nobody says it."""
+    return STRENGTH_OF_SMALL if model.unet.image_size <= 64 else 1.0
 
 
 class Traced(NamedTuple):

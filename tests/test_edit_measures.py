@@ -15,6 +15,7 @@ from glide_jax.evaluation import shapes_test
 from glide_jax.evaluation.caption_accuracy import failures
 from glide_jax.evaluation.edits import holes, inpainting, sdedit, upsampling
 from glide_jax.evaluation.scores import mean
+from glide_jax.fitting import bicubic
 from tests import tiny
 
 KINDS = ("alone", "related", "half")
@@ -195,7 +196,7 @@ def test_a_perfect_enlargement_and_bicubic_itself(enlarged, tmp_path):
     assert found["psnr"]["value"] == pytest.approx(58.92, abs=0.01)
     gain = found["psnr"]["value"] - found["bicubic_psnr"]["value"]
     assert found["gain"]["value"] == pytest.approx(gain, abs=1e-3) and gain > 10
-    same = Painter([upsampling.bicubic(item.small, 64) for item in enlarged])
+    same = Painter([bicubic(item.small, 64, 64) for item in enlarged])
     verdicts, _ = upsampling.try_upsampler(same, enlarged, {}, tmp_path / "b.jsonl")
     assert upsampling.summary(verdicts)["gain"] == {"value": 0, "interval": [0, 0], "n": 12}
 

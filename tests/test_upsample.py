@@ -17,7 +17,9 @@ from glide_jax.diffusion.schedule import make_schedule, respace
 from glide_jax.diffusion.trajectory import reverse_trajectory
 from glide_jax.images import read_settings, to_uint8
 from glide_jax.models import text2im
+from glide_jax.settings import default_strength
 from tests import tiny
+from train import CONFIGS, load_recipe
 
 PROMPTS = ["a red circle", "two small green stars"]
 SMALL = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
@@ -39,19 +41,45 @@ def close(a, b):
 
 
 @pytest.mark.long
-def test_the_defaults_are_the_published_second_stage(upsampler):
-    found = upsampler.upsample(SMALL[:1], PROMPTS[:1], seed=5)
+def test_from_noise_alone_the_defaults_are_the_published_second_stage(upsampler):
+    assert default_strength(load_recipe(CONFIGS / "upsample256.py")[0].model) == 1
+    found = upsampler.upsample(SMALL[:1], PROMPTS[:1], seed=5, strength=1)
+    run, noise, _ = first_by_hand(upsampler, spaced_timesteps(1000, "fast27"))
+    assert close(found, to_uint8(run(0.997 * noise)))
+    assert not close(found, to_uint8(run(noise)))
+
+
+def first_by_hand(upsampler, timesteps):
+    """A DDIM run of the first picture, its noise, and alphas_cumprod where the run begins."""
     cond = text2im.encode_text(
         tiny.UPSAMPLER, upsampler.params, *upsampler.tokenizer.encode(PROMPTS[:1])
     )
     cond |= {"low_res": jnp.asarray(SMALL[:1] / 127.5 - 1, jnp.float32)}
     denoise = partial(text2im.denoise, tiny.UPSAMPLER, upsampler.params, cond=cond)
-    schedule = respace(make_schedule("linear", 1000), spaced_timesteps(1000, "fast27"))
+    schedule = respace(make_schedule("linear", 1000), timesteps)
     trajectory = reverse_trajectory(schedule)
     noise = jax.random.normal(jax.random.fold_in(jax.random.key(5), sampling.FIRST), (1, 32, 32, 3))
     run = jax.jit(lambda x: samplers.sample(denoise, x, None, trajectory, steppers.ddim()))
-    assert close(found, to_uint8(run(0.997 * noise)))
-    assert not close(found, to_uint8(run(noise)))
+    return run, noise, schedule.alphas_cumprod[-1]
+
+
+@pytest.mark.parametrize("strength", [None, 0.5])
+def test_with_less_noise_it_begins_from_the_picture_itself(upsampler, strength):
+    found = upsampler.upsample(SMALL[:1], PROMPTS[:1], seed=5, steps=11, strength=strength)
+    part = strength or 0.3  # the default of small ones
+    steps = np.array([t for t in range(0, 1000, 100) if t < 1000 * part])
+    run, noise, level = first_by_hand(upsampler, steps)
+    with Image.fromarray(SMALL[0]) as image:
+        large = np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC))
+    x = np.sqrt(level) * (large[None] / 127.5 - 1) + np.sqrt(1 - level) * noise
+    assert close(found, to_uint8(run(jnp.float32(x))))
+    assert not close(found, to_uint8(run(jnp.float32(noise))))
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.01, float("nan")])
+def test_a_part_of_the_noise_that_is_none_is_named(upsampler, strength):
+    with pytest.raises(ValueError, match=f"strength is {strength}; it must be above 0 and at most"):
+        upsampler.upsample(SMALL, PROMPTS, strength=strength)
 
 
 def test_each_picture_keeps_its_caption_seed_and_low_resolution(upsampler):

@@ -16,7 +16,7 @@ from glide_jax.evaluation.caption_accuracy import failures
 from glide_jax.evaluation.edits import measuring
 from glide_jax.evaluation.results import hash_of
 from glide_jax.evaluation.scores import in_numbers, in_words, mean, share
-from glide_jax.fitting import fit, from_model, to_model
+from glide_jax.fitting import bicubic, fit, to_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,11 @@ class Arguments(measuring.Measuring):
     negative_prompt: str = ""
     sampler: Literal["ancestral", "ddim", "dpmpp"] = "ddim"
     eta: float = 0.0
+    strength: float | None = None
+    """Which part of the noise the small picture, enlarged, gets at first; 1 starts from noise
+    alone. By default what Pipeline.upsample takes."""
     noise_scale: float = 0.997
-    """The starting noise is multiplied by it."""
+    """The noise of a start from noise alone is multiplied by it."""
     batch_size: int = 16
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of matrix products; auto is float32 on a CPU and bfloat16 elsewhere."""
@@ -54,7 +57,8 @@ class Arguments(measuring.Measuring):
 
     def upsampling(self, steps):
         """The arguments of `Pipeline.upsample` by name."""
-        names = ("guidance_scale", "negative_prompt", "sampler", "eta", "noise_scale", "batch_size")
+        names = ("guidance_scale", "negative_prompt", "sampler", "eta", "strength")
+        names += ("noise_scale", "batch_size")
         return {name: getattr(self, name) for name in names} | {"steps": steps}
 
 
@@ -100,11 +104,6 @@ def drawn_items(tried, base, settings):
     return [Item(item.caption, item.claims, item.seed, small, None) for item, small in pairs]
 
 
-def bicubic(small, large):
-    """A picture enlarged to `large` pixels a side by bicubic interpolation."""
-    return from_model(small, fit((large, large), len(small), "crop"))
-
-
 def psnr(image, real):
     """Peak signal to noise of uint8 pictures, in decibels; 58.9 at most.
 
@@ -132,7 +131,7 @@ def try_upsampler(pipeline, tried, settings, kept):
         return pipeline.upsample(small, captions, seed=[item.seed for item in chunk], **settings)
 
     def judge(picture, item):
-        pictures = item.small, picture, bicubic(item.small, len(picture))
+        pictures = item.small, picture, bicubic(item.small, *picture.shape[:2])
         wrong = [failures(each, item.claims) for each in pictures]
         if item.large is None:
             return *wrong, None, None
@@ -214,7 +213,7 @@ def _measure(pipeline, base, parsed):
     shown, rows = items[: measuring.SHOWN], []
     columns = {} if base else {"real": [item.large for item in shown]}
     columns["given"] = [item.small for item in shown]
-    columns["bicubic"] = [bicubic(item.small, unet.image_size) for item in shown]
+    columns["bicubic"] = [bicubic(item.small, unet.image_size, unet.image_size) for item in shown]
     for steps in parsed.steps_each:
         settings = parsed.upsampling(steps)
         own = pipeline, parsed, kind, settings | how
