@@ -1,11 +1,10 @@
 """An upsampler that inpaints: the one of shapes, grown to take a masked picture, and gone on with.
 
-    python train.py configs/inpaint_upsample_finetune.py --init-from runs/shapes_upsample
+    python train.py configs/inpaint_upsample_finetune.py
 
-No upsampler of shapes ships yet: train one first, by configs/shapes_upsample.py, as in this
-command. The mask is drawn at the low resolution and enlarged; the model sees the whole small
-picture, which a base model has painted by then, and of the large one what is kept (GLIDE §3).
-Nothing of this training has been measured.
+The mask is drawn at the low resolution and enlarged; the model sees the whole small picture, which
+a base model has painted by then, and of the large one what is kept (GLIDE §3). Nothing of this
+training has been measured.
 """
 
 from glide_jax.config import Diffusion, Optim, Recipe, UNet

@@ -147,5 +147,5 @@ def test_what_ships_is_small_whole_and_has_a_card():
         )
         assert (shipped / "README.md").read_text().startswith(f"# {name}\n")
         sizes[name] = sum(file.stat().length for file in shipped.iterdir())
-    assert {"shapes32", "shapes32-inpaint"} <= set(sizes)
+    assert {"shapes32", "shapes32-inpaint", "shapes-upsample"} <= set(sizes)
     assert max(sizes.values()) <= 6 * 2**20 and sum(sizes.values()) <= 24 * 2**20

@@ -14,7 +14,7 @@ from glide_jax.training.tasks import Diffusion, task_of
 from train import CONFIGS, load_recipe
 
 # Parents that are not here: recipes that start from them are built with their own model.
-ELSEWHERE = ("glide-base", "shapes-upsample", "runs/captioned")
+ELSEWHERE = ("glide-base", "runs/captioned")
 RECIPES = sorted(path for path in CONFIGS.glob("[!_]*.py") if path.stem != "eval_coco")
 
 

@@ -237,7 +237,7 @@ def studio(places):
 
 
 def test_local_models_stand_beside_those_that_ship(places):
-    shipped = {"shapes32", "shapes32-inpaint"}
+    shipped = {"shapes32", "shapes32-inpaint", "shapes-upsample"}
     assert shipped <= set(find_models())
     assert set(find_models(places)) - set(find_models()) == {"tiny"}
     inside = find_models((f"{places[0]}/tiny", places[0]))

@@ -197,7 +197,7 @@ def _check_fit(pipeline, base, parsed):
 
 def _measure(pipeline, base, parsed):
     """The rows of real pictures, or with a base model of those that it draws, and their sheet."""
-    from glide_jax.settings import default_steps  # --help need not wait for JAX
+    from glide_jax.settings import default_steps, default_strength  # --help need not wait for JAX
 
     unet, kind = pipeline.model.unet, "drawn" if base else "real"
     seed = shapes_test.SEEDS[parsed.captions]
@@ -214,8 +214,9 @@ def _measure(pipeline, base, parsed):
     columns = {} if base else {"real": [item.large for item in shown]}
     columns["given"] = [item.small for item in shown]
     columns["bicubic"] = [bicubic(item.small, unet.image_size, unet.image_size) for item in shown]
+    strength = default_strength(pipeline.model) if parsed.strength is None else parsed.strength
     for steps in parsed.steps_each:
-        settings = parsed.upsampling(steps)
+        settings = parsed.upsampling(steps) | {"strength": strength}
         own = pipeline, parsed, kind, settings | how
         row = measuring.row_of("upsampling", parsed.upsampler, *own) | drawn_by
         kept = measuring.path_of(row, parsed.out)
