@@ -6,10 +6,11 @@ GLIDE §3: random parts of the training pictures are erased, and what is left of
 the noised picture with its mask, through channels of the first convolution that begin at zero: at
 the first step the model is its parent. What is erased, --erase says. --init-from takes any model
 without inpainting, glide-base too (with a smaller --optim.learning-rate), and --data.source folder
---data.path DIR your own pictures. Speed, loss and how well it paints have not been measured.
+--data.path DIR your own pictures. On two CPU cores 18 images a second, 45 minutes; the loss ends at
+0.0020. The run ships as shapes32-inpaint, whose card says how well it paints.
 """
 
-from glide_jax.config import Diffusion, Optim, Recipe, UNet
+from glide_jax.config import Data, Diffusion, Optim, Recipe, UNet
 
 
 def get_config():
@@ -18,16 +19,21 @@ def get_config():
         name="inpaint_finetune",
         init_from="shapes32",
         model=Diffusion(unet=UNet(inpaint=True)),
+        data=Data(tiers=(1, 2, 2, 3, 3)),
         optim=Optim(
-            learning_rate=3e-4,
-            warmup_steps=100,
+            optimizer="muon",
+            learning_rate=1e-3,
+            warmup_steps=50,
             decay="cosine",
             final_fraction=0.05,
+            freeze=("text_encoder/blocks_*", "text_encoder/*_embedding", "text_encoder/final_norm"),
             ema_decays=(0.998,),
         ),
+        timestep_sampler="logit_normal",
+        logit_normal=(0.5, 1.4),
         caption_dropout=0.1,
-        batch_size=32,
-        steps=3000,
+        batch_size=16,
+        steps=2800,
         log_every=50,
         checkpoint_every=100,
         sample_every=500,
