@@ -32,6 +32,11 @@ class Upsampling:
     """The noise of a start from noise alone is multiplied by it."""
     batch_size: int = 4
 
+    def __post_init__(self):  # now, not after the small pictures are drawn
+        if self.strength is not None and not 0 < self.strength <= 1:
+            allowed = "it must be above 0 and at most 1"
+            raise ValueError(f"--upsampling.strength is {self.strength}; {allowed}")
+
 
 @dataclass(frozen=True)
 class Arguments(Guided):

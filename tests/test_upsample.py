@@ -80,8 +80,11 @@ def test_with_less_noise_it_begins_from_the_picture_itself(upsampler, strength):
 
 @pytest.mark.parametrize("strength", [0.0, 1.01, float("nan")])
 def test_a_part_of_the_noise_that_is_none_is_named(upsampler, strength):
-    with pytest.raises(ValueError, match=f"strength is {strength}; it must be above 0 and at most"):
+    message = f"strength is {strength}; it must be above 0 and at most 1"
+    with pytest.raises(ValueError, match=message):
         upsampler.upsample(SMALL, PROMPTS, strength=strength)
+    with pytest.raises(ValueError, match=f"--upsampling.{message}"):
+        sample.Upsampling(strength=strength)
 
 
 def test_each_picture_keeps_its_caption_seed_and_low_resolution(upsampler):

@@ -55,11 +55,11 @@ class Arguments(measuring.Measuring):
         measuring.check_each("--steps-each", self.steps_each, "numbers of steps")
         measuring.check_num(self.num)
 
-    def upsampling(self, steps):
+    def upsampling(self, steps, strength):
         """The arguments of `Pipeline.upsample` by name."""
-        names = ("guidance_scale", "negative_prompt", "sampler", "eta", "strength")
-        names += ("noise_scale", "batch_size")
-        return {name: getattr(self, name) for name in names} | {"steps": steps}
+        names = ("guidance_scale", "negative_prompt", "sampler", "eta", "noise_scale", "batch_size")
+        own = {name: getattr(self, name) for name in names}
+        return own | {"steps": steps, "strength": strength}
 
 
 class Item(NamedTuple):
@@ -216,7 +216,7 @@ def _measure(pipeline, base, parsed):
     columns["bicubic"] = [bicubic(item.small, unet.image_size, unet.image_size) for item in shown]
     strength = default_strength(pipeline.model) if parsed.strength is None else parsed.strength
     for steps in parsed.steps_each:
-        settings = parsed.upsampling(steps) | {"strength": strength}
+        settings = parsed.upsampling(steps, strength)
         own = pipeline, parsed, kind, settings | how
         row = measuring.row_of("upsampling", parsed.upsampler, *own) | drawn_by
         kept = measuring.path_of(row, parsed.out)
