@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import logging
 import os
 import re
 import sys
@@ -113,6 +114,12 @@ def _silence_threads():
             before(unraisable)
 
     sys.unraisablehook = hook
+    # And asyncio logs each of them that nobody asked for once the first had failed.
+    logging.getLogger("asyncio").addFilter(_is_asked_for)
+
+
+def _is_asked_for(record):
+    return "exception was never retrieved" not in record.getMessage()
 
 
 def entry_point(main, prog):

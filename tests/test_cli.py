@@ -175,6 +175,30 @@ def test_from_a_shell_there_is_no_traceback(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+# Two writes of one checkpoint that fail, of which only the first is waited for.
+FAILURES = """
+import asyncio
+import logging
+from glide_jax import cli
+
+def save(arguments):
+    logging.basicConfig()
+    loop = asyncio.new_event_loop()
+    writes = [loop.create_future() for _ in range(2)]
+    for write in writes:
+        write.set_exception(OSError("the disk is full"))
+    loop.run_until_complete(writes[0])
+
+cli.entry_point(save, "program")
+"""
+
+
+def test_several_writes_that_fail_are_one_sentence():
+    command = [sys.executable, "-c", FAILURES]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (2, "program: the disk is full\n")
+
+
 @pytest.mark.parametrize("script", ["sample.py", "train.py"])
 def test_help_lists_the_fields(script):
     recipe = [CONFIG] if script == "train.py" else []
