@@ -10,6 +10,7 @@ from glide_jax.evaluation import curves
 
 def row(sampler, steps, scale, value, seconds):
     return {
+        "model": "base",
         "settings": {"sampler": sampler, "steps": steps, "guidance_scale": scale},
         "caption_accuracy": {"value": value, "interval": [value - 0.1, value + 0.05]},
         "seconds_per_image": seconds,
@@ -59,6 +60,21 @@ def test_clips_and_reranking_have_curves_of_their_own():
     assert all([x for x, *_ in points] == [1.0, 2.0] for points in found.values())
 
 
+def test_models_beside_each_other_have_curves_of_their_own(tmp_path, monkeypatch):
+    paths = [tmp_path / name for name in ("before.json", "after.json")]
+    for path, model in zip(paths, ("runs/captioned", "runs/cfg_finetune"), strict=True):
+        path.write_text(json.dumps({"rows": [each | {"model": model} for each in ROWS]}))
+    drawn = []
+    monkeypatch.setattr(
+        curves, "draw", lambda rows, draw=curves.draw: drawn.append(rows) or draw(rows)
+    )
+    curves.main([*map(str, paths)])
+    assert (tmp_path / "curves.png").exists()
+    found = curves.curves(drawn[0], "scale")
+    assert list(found) == ["captioned, ddim, 10 steps", "cfg_finetune, ddim, 10 steps"]
+    assert [[x for x, *_ in points] for points in found.values()] == [[1.0, 3.0]] * 2
+
+
 def test_the_best_of_many_have_a_curve_by_their_number_and_by_time_alone():
     rows = [row("ddim", "10", 1.0, value, 0.1 * n) for n, value in ((1, 0.5), (4, 0.6), (16, 0.7))]
     for number, each in zip((4, 16), rows[1:], strict=True):
@@ -92,6 +108,10 @@ def test_the_picture_has_the_intervals(results):
         (None, "there is no file .*: evaluate.py sweep writes one"),
         ("{", "is no results.json of evaluate.py: JSONDecodeError"),
         (json.dumps({"rows": [{"settings": {}}]}), "is no results.json of evaluate.py: KeyError"),
+        (
+            json.dumps({"rows": [ROWS[0] | {"model": 3}]}),
+            "is no results.json of evaluate.py: TypeErr",
+        ),
         (json.dumps({"rows": []}), "holds no rows yet"),
         (json.dumps({"rows": ROWS[:1]}), "no two rows differ in one setting only"),
     ],

@@ -1,10 +1,11 @@
-"""What settings do, drawn: python -m glide_jax.evaluation.curves RESULTS.json [--out FILE.png]
+"""What settings do, drawn: python -m glide_jax.evaluation.curves RESULTS.json... [--out FILE.png]
 
-RESULTS.json is what `evaluate.py sweep` wrote. On the left caption accuracy against the guidance
-scale (the CLIP's, where one guides), a curve for each sampler and number of steps; then against
-the number of pictures that one is chosen of, the number of steps and the seconds a picture takes, a
-curve for each sampler at one scale. CLIPs that guide have curves of their own. Panels in which
-there would be no curve are left out. Bars are 95 % intervals.
+RESULTS.json is what `evaluate.py sweep` wrote; several are drawn together. On the left caption
+accuracy against the guidance scale (the CLIP's, where one guides), a curve for each sampler and
+number of steps; then against the number of pictures that one is chosen of, the number of steps and
+the seconds a picture takes, a curve for each sampler at one scale. Models have curves of their own,
+and so have CLIPs that guide. Panels in which there would be no curve are left out. Bars are 95 %
+intervals.
 """
 
 import json
@@ -41,10 +42,14 @@ TITLES = {
 class Arguments:
     """What to draw, and where to."""
 
-    results: Annotated[str, tyro.conf.Positional]
-    """A results.json."""
+    results: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """A results.json, or several."""
     out: str | None = None
-    """The .png file; by default curves.png beside it."""
+    """The .png file; by default curves.png beside the first."""
+
+    def __post_init__(self):
+        if not self.results:
+            raise ValueError("give a results.json of evaluate.py sweep")
 
 
 def read_rows(path):
@@ -56,6 +61,7 @@ def read_rows(path):
         rows = json.loads(read_text(path))["rows"]
         for row in rows:
             point(row, "seconds")
+        named(rows, "seconds")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no results.json of evaluate.py: {error!r}") from None
     if not rows:
@@ -88,10 +94,11 @@ def curves(rows, along):
 
 def named(rows, along):
     """The rows by the names of their curves, which say all but what the curve is along."""
+    several = len({row["model"] for row in rows}) > 1
 
     def name(row):
         own = row["settings"]
-        parts = [own["sampler"]]
+        parts = [epath.Path(row["model"]).name] * several + [own["sampler"]]
         parts += [f"{own['steps']} steps"] * (along in ("scale", "choice"))
         parts += [f"scale {scale_of(row):g}"] * (along != "scale")
         if "clip" in own:
@@ -137,8 +144,8 @@ def draw(rows):
 def main(arguments):
     """Parses, reads, draws."""
     parsed = cli.parse(Arguments, arguments, PROG, __doc__)
-    rows = read_rows(parsed.results)
-    out = epath.Path(parsed.out or epath.Path(parsed.results).parent / "curves.png")
+    rows = [row for results in parsed.results for row in read_rows(results)]
+    out = epath.Path(parsed.out or epath.Path(parsed.results[0]).parent / "curves.png")
     check_out(out)
     save(draw(rows), out)
     print(out, file=sys.stderr)
