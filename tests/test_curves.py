@@ -62,7 +62,7 @@ def test_clips_and_reranking_have_curves_of_their_own():
 
 def test_models_beside_each_other_have_curves_of_their_own(tmp_path, monkeypatch):
     paths = [tmp_path / name for name in ("before.json", "after.json")]
-    for path, model in zip(paths, ("runs/captioned", "runs/cfg_finetune"), strict=True):
+    for path, model in zip(paths, ("runs/a/base", "runs/b/base"), strict=True):
         path.write_text(json.dumps({"rows": [each | {"model": model} for each in ROWS]}))
     drawn = []
     monkeypatch.setattr(
@@ -71,8 +71,13 @@ def test_models_beside_each_other_have_curves_of_their_own(tmp_path, monkeypatch
     curves.main([*map(str, paths)])
     assert (tmp_path / "curves.png").exists()
     found = curves.curves(drawn[0], "scale")
-    assert list(found) == ["captioned, ddim, 10 steps", "cfg_finetune, ddim, 10 steps"]
+    assert list(found) == ["runs/a/base, ddim, 10 steps", "runs/b/base, ddim, 10 steps"]
     assert [[x for x, *_ in points] for points in found.values()] == [[1.0, 3.0]] * 2
+
+
+def test_nothing_to_draw_is_refused():
+    with pytest.raises(ValueError, match="give a results.json of evaluate.py sweep"):
+        curves.main([])
 
 
 def test_the_best_of_many_have_a_curve_by_their_number_and_by_time_alone():
@@ -109,7 +114,7 @@ def test_the_picture_has_the_intervals(results):
         ("{", "is no results.json of evaluate.py: JSONDecodeError"),
         (json.dumps({"rows": [{"settings": {}}]}), "is no results.json of evaluate.py: KeyError"),
         (
-            json.dumps({"rows": [ROWS[0] | {"model": 3}]}),
+            json.dumps({"rows": [ROWS[0] | {"model": {}}]}),
             "is no results.json of evaluate.py: TypeErr",
         ),
         (json.dumps({"rows": []}), "holds no rows yet"),

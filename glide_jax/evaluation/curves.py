@@ -98,7 +98,7 @@ def named(rows, along):
 
     def name(row):
         own = row["settings"]
-        parts = [epath.Path(row["model"]).name] * several + [own["sampler"]]
+        parts = [row["model"]] * several + [own["sampler"]]
         parts += [f"{own['steps']} steps"] * (along in ("scale", "choice"))
         parts += [f"scale {scale_of(row):g}"] * (along != "scale")
         if "clip" in own:
