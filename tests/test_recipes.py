@@ -1,17 +1,19 @@
 """Every recipe in configs/ can be built: its shapes, its optimizer, and what its docstring says."""
 
 import dataclasses
+import re
 
 import jax
 import numpy as np
 import pytest
 
-from glide_jax import model_folder
+from glide_jax import cli, model_folder
+from glide_jax.config import Data
 from glide_jax.models.text2im import count_parameters
 from glide_jax.training import runs
 from glide_jax.training.optimizer import make_learning_rate, trained_parameters
 from glide_jax.training.tasks import Diffusion, task_of
-from train import CONFIGS, load_recipe
+from train import CONFIGS, Arguments, load_recipe
 
 # Parents that are not here: recipes that start from them are built with their own model.
 ELSEWHERE = ("glide-base", "runs/captioned")
@@ -100,3 +102,12 @@ def test_a_recipe_that_inpaints_fits_its_parent(name, tmp_path, monkeypatch):
     assert recipe.model.unet == dataclasses.replace(parent.unet, inpaint=True)
     wanted = jax.eval_shape(Diffusion(recipe).init, jax.random.key(0))
     assert jax.tree.map(np.shape, grown) == jax.tree.map(np.shape, wanted)
+
+
+@pytest.mark.parametrize("name", ["cfg_finetune", "inpaint_finetune"])
+def test_the_options_that_are_said_to_take_your_own_pictures_do(name):
+    recipe, docstring = load_recipe(CONFIGS / f"{name}.py")
+    said = r"--data.source folder --data.path DIR[-. a-z0-9]*(?= your own pictures)"
+    options = re.search(said, " ".join(docstring.split())).group().split()
+    parsed = cli.parse(Arguments, options, "train.py", docstring, Arguments(recipe))
+    assert parsed.recipe.data == Data(source="folder", path="DIR")
