@@ -11,7 +11,7 @@ from glide_jax import model_folder
 from glide_jax.config import Classifier, Tagger
 from glide_jax.models.text2im import count_parameters
 from glide_jax.training import dry_run
-from glide_jax.training.dry_run import Needs, check_fits, estimate, parse_bytes
+from glide_jax.training.dry_run import Needs, check_fits, direct_flops, estimate, parse_bytes
 from glide_jax.training.programs import make_programs
 from tests import tiny
 
@@ -138,3 +138,31 @@ def test_the_command_prints_and_trains_nothing(tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="give --parallel fsdp"):
         train.main([recipe, "--dry-run", "--devices", "4", "--device-memory", "1MiB"])
+
+
+def test_operations_are_counted_by_the_cpu_s_backend(monkeypatch):
+    # The last device stands for the CPU of a machine whose first is a GPU.
+    counter = jax.local_devices()[-1]
+    monkeypatch.setattr(jax, "local_devices", lambda backend: [counter])
+    seen, count = [], jax.stages.Lowered.cost_analysis
+
+    def counted(lowered):
+        seen.append(jax.config.jax_default_device)
+        return count(lowered)
+
+    def product(a):
+        seen.append(jax.config.jax_default_device)
+        return a @ a
+
+    monkeypatch.setattr(jax.stages.Lowered, "cost_analysis", counted)
+    flops = direct_flops(product, jax.ShapeDtypeStruct((8, 8), "float32"))
+    assert flops == 2 * 8**3 and seen == [counter, counter]
+
+
+def test_without_a_cpu_they_are_not_counted(monkeypatch):
+    def none_such(backend):
+        raise RuntimeError(f"Unknown backend {backend}")
+
+    monkeypatch.setattr(jax, "local_devices", none_such)
+    with pytest.raises(ValueError, match="JAX_PLATFORMS is 'cpu', .*: give cpu,cpu"):
+        direct_flops(jax.numpy.exp, 0.0)

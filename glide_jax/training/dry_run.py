@@ -62,9 +62,9 @@ def estimate(recipe: config.Recipe, devices) -> Needs:
     rows = recipe.batch_size // devices // accumulate
     state = make_programs(dataclasses.replace(recipe, parallel="pmap")).state
     loss, arguments = _loss(recipe, state, rows)
-    gradient = jax.jit(jax.grad(loss)).trace(*arguments)
-    flops = direct_flops(gradient) * accumulate * devices
-    activations, source = _activations(recipe, gradient.lower())
+    gradient = jax.grad(loss)
+    flops = direct_flops(gradient, *arguments) * accumulate * devices
+    activations, source = _activations(recipe, jax.jit(gradient).lower(*arguments))
     parts = _exact_parts(recipe, state, devices) | {"activations": activations}
     return Needs(recipe, devices, rows, count_parameters(state.params), flops, parts, source)
 
@@ -73,15 +73,26 @@ def step_flops(recipe: config.Recipe) -> float:
     """The floating-point operations of a step, of all devices that are here together."""
     state = make_programs(recipe).state
     loss, arguments = _loss(recipe, state, recipe.batch_size)
-    return direct_flops(jax.jit(jax.grad(loss)).trace(*arguments))
+    return direct_flops(jax.grad(loss), *arguments)
 
 
-def direct_flops(traced):
-    """The floating-point operations of a traced function, whatever a backend's layers make of it.
+def direct_flops(function, *arguments):
+    """The floating-point operations of a function, whatever a backend's layers make of it.
 
-    They are counted as if for a TPU: of a CPU's loops over pictures one turn would be counted.
+    They are counted as if for a TPU: of a CPU's loops over pictures one turn would be counted, of
+    a GPU's flash attention nothing. Only JAX's CPU backend can count before it compiles; a
+    ValueError where JAX_PLATFORMS leaves it out.
     """
-    return traced.lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
+    try:
+        counter = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        raise ValueError(
+            f"JAX_PLATFORMS is {jax.config.jax_platforms!r}, without the cpu that counts "
+            f"operations: give {jax.config.jax_platforms},cpu"
+        ) from None
+    with jax.default_device(counter):
+        lowered = jax.jit(function).trace(*arguments).lower(lowering_platforms=("tpu",))
+        return lowered.cost_analysis()["flops"]
 
 
 def _exact_parts(recipe, state, devices):
