@@ -32,6 +32,8 @@ class Arguments:
     """In each of which every part is called once, after one call to compile and one to warm up."""
     pictures: int = 1
     """That are sampled at a time; guidance makes two rows of each."""
+    guidance_scale: float = 3.0
+    """Of sampling; 1 is without guidance, as upsamplers are used."""
     steps: int = 10
     """Of a whole sampling."""
     batch_size: int | None = None
@@ -39,7 +41,8 @@ class Arguments:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of matrix products; auto is float32 on a CPU and bfloat16 elsewhere."""
     against: Path | None = None
-    """A Python file whose make(recipe) gives functions by part, timed in the same rounds."""
+    """A Python file whose make(recipe, arguments) gives functions by part, timed in the same
+    rounds; arguments are these."""
     out: Path = Path("bench.json")
     """The file of all figures, each round's, too."""
 
@@ -61,12 +64,13 @@ class Arguments:
         return dataclasses.replace(recipe, dtype=self.dtype, batch_size=batch_size)
 
 
-def rivals(path, recipe, names):
-    """What a file's make(recipe) gives: functions by part; a ValueError for parts not timed."""
+def rivals(recipe, arguments):
+    """What the file's make gives: functions by part; a ValueError for parts not timed."""
+    path = arguments.against
     if path is None:
         return {}
-    made = load_module(path).make(recipe)
-    if unknown := sorted(set(made) - set(names)):
+    made = load_module(path).make(recipe, arguments)
+    if unknown := sorted(set(made) - set(arguments.parts)):
         raise ValueError(
             f"--against is {str(path)!r}, which makes {', '.join(unknown)}: name in --parts what "
             "it makes"
@@ -83,8 +87,9 @@ def measure(arguments: Arguments):
         )
     parallel.check_batch_size(recipe.batch_size, recipe.optim.accumulate)
     dtype = parallel.default_dtype(recipe.dtype)
-    others = rivals(arguments.against, recipe, arguments.parts)
-    own = parts.make_parts(recipe, arguments.parts, arguments.pictures, arguments.steps)
+    sampled = arguments.pictures, arguments.steps, arguments.guidance_scale
+    own = parts.make_parts(recipe, arguments.parts, *sampled)
+    others = rivals(recipe, arguments)
     against = {f"{name}, against": own[name]._replace(call=call) for name, call in others.items()}
     products = {
         f"matrix product {side}": parts.matrix_product(side, dtype)

@@ -5,7 +5,6 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from glide_jax import compiling, config, model_folder, parallel
@@ -19,7 +18,6 @@ from glide_jax.training import dry_run
 from glide_jax.training.programs import make_programs
 
 PARTS = ("sample-step", "sample", "train", "data")
-SCALE = 3.0  # of the guidance
 TOKENIZER_CAPTIONS = 500
 
 
@@ -31,7 +29,7 @@ class Part(NamedTuple):
     flops: float | None = None  # of a call by direct arithmetic, as the compiler counts them
 
 
-def make_parts(recipe: config.Recipe, names, pictures, steps):
+def make_parts(recipe: config.Recipe, names, pictures, steps, scale):
     """Parts by name.
 
     Args:
@@ -39,6 +37,7 @@ def make_parts(recipe: config.Recipe, names, pictures, steps):
         names: of PARTS.
         pictures: that are sampled at a time.
         steps: of a whole sampling.
+        scale: of the guidance; 1 computes the captioned branch alone.
     """
     params = random_params(recipe.model)
     made = {}
@@ -48,9 +47,9 @@ def make_parts(recipe: config.Recipe, names, pictures, steps):
         elif name == "data":
             made[name] = reading(recipe)
         elif name == "sample":
-            made[name] = sampling(ready(recipe, params), pictures, steps)
+            made[name] = sampling(ready(recipe, params), pictures, steps, scale)
         else:
-            made[name] = sampling_step(ready(recipe, params), pictures)
+            made[name] = sampling_step(ready(recipe, params), pictures, scale)
     return made
 
 
@@ -78,41 +77,41 @@ def captions(model, number):
     return np.zeros(shape, np.int32), np.ones(shape, bool)
 
 
-def guided(network, params, rows):
-    """One guided call of the network; rows are x, t and the pair of conditions."""
+def called(network, scale, params, rows):
+    """One call of the network; rows are x, t and the condition, or where it is guided a pair."""
     denoise = partial(text2im.denoise, network.model, params, dtype=network.dtype)
-    return classifier_free(denoise, SCALE)(*rows)
+    return denoise(*rows) if scale == 1 else classifier_free(denoise, scale)(*rows)
 
 
-def sampling_step(network, pictures):
-    """What a step of sampling computes: both branches of guidance, the text encoded before."""
+def sampling_step(network, pictures, scale):
+    """What a step of sampling computes, the text encoded before: both branches, where guided."""
     model = network.model
     x, t, given = text2im.example_inputs(model, pictures)
     encode = jax.jit(partial(text2im.encode_text, model, dtype=network.dtype))
     cond = encode(network.params, *captions(model, pictures)) | given
-    rows = parallel.spread((x, t, (cond, cond)), network.mesh)
+    rows = parallel.spread((x, t, cond if scale == 1 else (cond, cond)), network.mesh)
     options = compiling.for_sampling(network.mesh.devices.flat[0].platform)
-    over_rows = parallel.over_rows(partial(guided, network), network.mesh)
+    over_rows = parallel.over_rows(partial(called, network, scale), network.mesh)
     step = jax.jit(over_rows, compiler_options=options)
-    return Part(partial(step, network.params, rows), pictures, step_flops(network, rows))
+    return Part(partial(step, network.params, rows), pictures, step_flops(network, scale, rows))
 
 
-def step_flops(network, rows):
-    """What one guided call computes directly, whatever the layers do for this backend."""
+def step_flops(network, scale, rows):
+    """What one call computes directly, whatever the layers do for this backend."""
     direct = model_folder.param_shapes(network.model)
-    traced = jax.jit(partial(guided, network)).trace(direct, jax.eval_shape(lambda: rows))
-    return dry_run.direct_flops(traced)
+    shapes = jax.eval_shape(lambda: rows)
+    return dry_run.direct_flops(partial(called, network, scale), direct, shapes)
 
 
-def sampling(network, pictures, steps):
+def sampling(network, pictures, steps, scale):
     """A whole sampling from captions' tokens to pictures."""
-    model, settings = network.model, Settings(guidance_scale=SCALE, steps=steps)
+    model, settings = network.model, Settings(guidance_scale=scale, steps=steps)
     trajectory = settings.trajectory(model)
     own = captions(model, pictures)
     inputs = jax.tree.map(np.asarray, text2im.example_inputs(model, pictures)[2])
     seeds = np.arange(pictures, dtype=np.uint32)
     given = own, own, Given(inputs), seeds, settings, trajectory, lambda steps, x: None
-    flops = sampling_step(network, pictures).flops * len(trajectory.t)
+    flops = sampling_step(network, pictures, scale).flops * len(trajectory.t)
     return Part(partial(sample_batch, network, *given), pictures, flops)
 
 
@@ -153,6 +152,7 @@ def matrix_product(size, dtype):
     """A square matrix product on each local device."""
     mesh = parallel.local_mesh()
     shape = (mesh.size, size, size)
-    a = parallel.spread(jnp.full(shape, 0.5, dtype), mesh)
+    # Of equal numbers a GPU makes a faster product than of those that a network has.
+    a = parallel.spread(jax.random.normal(jax.random.key(0), shape, dtype), mesh)
     product = jax.jit(parallel.over_rows(lambda _, a: (a[0] @ a[0])[None], mesh))
     return Part(partial(product, (), a), flops=2.0 * mesh.size * size**3)
