@@ -18,6 +18,8 @@ from glide_jax import model_folder
 from glide_jax.models import text2im
 
 STYLE = os.environ.get("TORCH_STYLE", "published")
+if STYLE not in ("published", "tuned", "compiled"):
+    raise ValueError(f"TORCH_STYLE is {STYLE!r}; it is published, tuned or compiled")
 TUNED, COMPILED = STYLE in ("tuned", "compiled"), STYLE == "compiled"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 LEARNING_RATE, EMA_DECAY, MAX_NORM = 1e-4, 0.9999, 1.0

@@ -148,6 +148,7 @@ def test_the_table_has_a_line_for_each_part(measured):
     ("values", "complaint"),
     (
         ({"rounds": 0}, "--rounds is 0; it must be 1 or more"),
+        ({"guidance_scale": float("nan")}, "--guidance-scale is nan; it must be finite"),
         ({"pictures": 3}, "--pictures is 3; it must be a multiple of the 2 devices"),
         ({"recipe": "configs/shapes_clip.py"}, "which is of no diffusion model"),
     ),
@@ -175,3 +176,14 @@ def test_a_whole_sampling_counts_all_steps(monkeypatch):
     first, second = whole.call(), whole.call()
     assert first.shape == (2, 16, 16, 3) and np.isfinite(first).all()
     np.testing.assert_array_equal(first, second)
+
+
+def test_without_guidance_a_step_is_one_branch():
+    recipe = dataclasses.replace(tiny.RECIPE, model=tiny.SMALLER)
+    network = parts.ready(recipe, parts.random_params(tiny.SMALLER))
+    alone, guided = (parts.sampling_step(network, 2, scale) for scale in (1.0, 3.0))
+    assert guided.flops == pytest.approx(2 * alone.flops, rel=0.02)
+    # Both conditions are of the same captions, so that guidance changes no noise.
+    pair = zip(alone.call()[..., :3], guided.call()[..., :3], strict=True)
+    for found, expected in pair:
+        np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -50,6 +51,8 @@ class Arguments:
         for name in ("rounds", "pictures", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} is {getattr(self, name)}; it must be 1 or more")
+        if not math.isfinite(self.guidance_scale):
+            raise ValueError(f"--guidance-scale is {self.guidance_scale}; it must be finite")
 
     def own_recipe(self):
         """The recipe that is timed."""
