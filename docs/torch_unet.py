@@ -8,6 +8,7 @@ channels last and PyTorch's flash attention, with TORCH_STYLE=compiled torch.com
 PyTorch, which nothing else here does.
 """
 
+import atexit
 import os
 
 import torch
@@ -203,8 +204,14 @@ class Text2Im(nn.Module):
 def make(recipe, arguments):
     """The parts that PyTorch is timed at."""
     makers = {"sample-step": sampling_step, "train": training_step}
+    if DEVICE == "cuda":
+        atexit.register(tell_memory)
     known = {name: makers[name] for name in arguments.parts if name in makers}
     return {name: maker(recipe, arguments) for name, maker in known.items()}
+
+
+def tell_memory():
+    print(f"PyTorch held at most {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
 
 
 def build(model):

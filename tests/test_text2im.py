@@ -155,6 +155,22 @@ def test_half_precision_is_close_and_comes_back_as_float32(dtype, least, most, p
     assert least < error < most
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_kernels_are_cast_ahead_to_the_same_picture(dtype, params, inputs):
+    tokens, mask, x, t = inputs
+    dtype = np.dtype(dtype)
+    ready = text2im.prepare(tiny.MODEL, params, dtype, "gpu")
+
+    @jax.jit
+    def run(params):
+        cond = text2im.encode_text(tiny.MODEL, params, tokens, mask, dtype=dtype)
+        return text2im.denoise(tiny.MODEL, params, x, t, cond, dtype=dtype)
+
+    np.testing.assert_array_equal(run(ready), run(params))
+    for path, leaf in jax.tree.leaves_with_path(ready):
+        assert leaf.dtype == (dtype if "kernel" in str(path[-1]) else np.float32)
+
+
 def test_patches_are_blocks_of_pixels_and_come_back():
     x = np.arange(2 * 6 * 4 * 3, dtype=np.float32).reshape(2, 6, 4, 3)
     patches = to_patches(x, 2)
