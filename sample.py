@@ -32,11 +32,6 @@ class Upsampling:
     """The noise of a start from noise alone is multiplied by it."""
     batch_size: int = 4
 
-    def __post_init__(self):  # now, not after the small pictures are drawn
-        if self.strength is not None and not 0 < self.strength <= 1:
-            allowed = "it must be above 0 and at most 1"
-            raise ValueError(f"--upsampling.strength is {self.strength}; {allowed}")
-
 
 @dataclass(frozen=True)
 class Arguments(Guided):
@@ -63,6 +58,8 @@ class Arguments(Guided):
         super().__post_init__()
         if self.editing.edits is not None and self.num != 1:
             raise ValueError(f"--num is {self.num}; --edits makes one picture after each edit")
+        if self.upsampler is None and self.upsampling != Upsampling():
+            raise ValueError("--upsampling is given, but no --upsampler: give a model, or drop it")
         if self.editing.edit_from is not None and self.sampler == "dpmpp":
             raise ValueError("--sampler is 'dpmpp'; --edit-from inverts by ddim: leave it out")
 
@@ -104,7 +101,22 @@ def load_upsampler(arguments, pipeline):
         what = f"enlarges pictures of {takes} pixels" if takes else "is no upsampler"
         own = arguments.own_model
         raise ValueError(f"--upsampler {arguments.upsampler!r} {what}; {own!r} draws {gets} pixels")
+    check_upsampling(arguments.upsampling, upsampler)
     return upsampler
+
+
+def check_upsampling(upsampling, upsampler):
+    """Raises a ValueError for options that are not allowed, before the small pictures are drawn."""
+    from glide_jax.drawing import Order
+
+    how = dataclasses.asdict(upsampling)
+    try:
+        Order(batch_size=how.pop("batch_size")).check([""])
+        settings = upsampler.upsampling_settings(upsampler.model.unet.inpaint, **how)
+        settings.check()
+        settings.trajectory(upsampler.model)
+    except ValueError as error:
+        raise ValueError(f"of --upsampling {error}") from None
 
 
 def enlarger(upsampler, arguments):

@@ -93,6 +93,12 @@ def _nearest_name(box):
     return max(known, key=lambda o: difflib.SequenceMatcher(a=unknown, b=o.split()[0]).ratio())
 
 
+def check_port(port):
+    """Raises a ValueError where --port is none."""
+    if not 1 <= port <= 65535:
+        raise ValueError(f"--port is {port}; it must be from 1 to 65535")
+
+
 def check_folder(option, folder):
     """Raises a ValueError, before the work, where a folder could not be made or written to."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())

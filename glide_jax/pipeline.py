@@ -164,24 +164,31 @@ class Pipeline:
         if known is not None:
             known = editing.known_pixels(known, len(images), self.model)
             inputs = editing.inpaint_inputs(*known)
-        strength = default_strength(self.model) if strength is None else strength
-        settings = Settings(
-            guidance_scale,
-            sampler=sampler or ("ddim" if known is None else "ancestral"),
-            steps=steps,
-            eta=eta,
-            noise_scale=noise_scale,
-            inpaint_method=None if known is None else "model",
-            strength=strength,
+        settings = self.upsampling_settings(
+            known is not None, guidance_scale, sampler, steps, eta, strength, noise_scale
         )
         start = None
-        if strength != 1:
+        if settings.strength != 1:
             size = (self.model.unet.image_size,) * 2
             start = editing.as_input(np.stack([bicubic(image, *size) for image in images]))
         order = Order(len(images) // len(prompts), seed, batch_size, progress, "upsampling")
         own = self.network, self.tokenizer, prompts, settings, order
         given = Given({"low_res": editing.as_input(images)} | inputs, known, start)
         return draw(*own, negative_prompt=negative_prompt, given=given)
+
+    def upsampling_settings(
+        self, keeps, guidance_scale, sampler, steps, eta, strength, noise_scale
+    ):
+        """The Settings of `upsample`, which it checks; `keeps`: whether there are known pixels."""
+        return Settings(
+            guidance_scale,
+            sampler=sampler or ("ancestral" if keeps else "ddim"),
+            steps=steps,
+            eta=eta,
+            noise_scale=noise_scale,
+            inpaint_method="model" if keeps else None,
+            strength=default_strength(self.model) if strength is None else strength,
+        )
 
     def _checked_low_res(self, images, prompts):
         side, images = self.model.unet.low_res_size, np.asarray(images)

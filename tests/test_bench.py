@@ -167,6 +167,13 @@ def test_a_rival_must_make_what_is_timed(tmp_path):
         measure(arguments)
 
 
+def test_a_rival_that_cannot_be_run_is_told(tmp_path):
+    (tmp_path / "other.py").write_text("import no_such_module")
+    arguments = Arguments("configs/tiny.py", ("data",), pictures=2, against=tmp_path / "other.py")
+    with pytest.raises(ValueError, match="other.py' cannot be run: ModuleNotFoundError"):
+        measure(arguments)
+
+
 def test_a_whole_sampling_counts_all_steps(monkeypatch):
     monkeypatch.setattr(parts, "step_flops", lambda network, scale, rows: 7.0)
     recipe = dataclasses.replace(tiny.RECIPE, model=tiny.SMALLER)

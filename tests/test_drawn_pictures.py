@@ -22,6 +22,7 @@ from glide_jax.evaluation import (
     results,
     seen,
     shapes_test,
+    wrong,
 )
 from glide_jax.evaluation.metrics import statistics
 from glide_jax.evaluation.metrics.frechet import fid
@@ -168,6 +169,44 @@ def test_features_that_are_gone_are_told(tmp_path):
     assert own.read(3)["features"].shape == (3, 2)
     with pytest.raises(ValueError, match="has features of 3 pictures, not of 4; remove it"):
         own.read(4)
+    with pytest.raises(ValueError, match="has features of 0 pictures, not of 4; remove it"):
+        kept.Kept(tmp_path / "gone", None).read(4)
+
+
+def test_a_sheet_has_what_went_wrong_before_a_stop_once(tmp_path):
+    items = [shapes_test.Item(f"caption {seed}", None, 1, seed) for seed in range(30)]
+    images = np.tile(np.arange(30, dtype=np.uint8)[:, None, None, None], (1, 2, 2, 3))
+    verdicts = [shapes_test.Verdict(("colour",) * (seed % 2), 0.0) for seed in range(30)]
+    first = wrong.WrongPictures(tmp_path / "wrong" / "test.jsonl")
+    first.add(items[:10], images[:10], verdicts[:10])
+    again = wrong.WrongPictures(tmp_path / "wrong" / "test.jsonl")
+    again.add(items[5:], images[5:], verdicts[5:])  # five of them for the second time
+    assert [caption for _, caption, _ in again.found] == [f"caption {n}" for n in range(1, 30, 2)]
+    for picture, caption, kinds in again.found:
+        np.testing.assert_array_equal(picture, images[int(caption.split()[1])])
+        assert list(kinds) == ["colour"] and picture.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("held", "command", "message"),
+    [
+        ('{"fid": 1}', ["--splits", "test"], "has no rows of models"),
+        ('{"rows": [{"images": {}}]}', ["sweep"], "has no rows of models"),
+        ("[1]", ["inpainting"], "is none of evaluate.py's"),
+        (
+            '{"rows": [{"model": "m"}]}',
+            ["--images", "x"],
+            "has rows of models, which would be lost",
+        ),
+        ('{"rows": [{"model": "m"}]}', ["compare", "x", "y"], "which would be lost"),
+        ('{"rows": []}', ["duel", "x", "y"], "which would be lost"),
+    ],
+)
+def test_results_of_another_kind_stay(painter, held, command, message, tmp_path):
+    (tmp_path / "results.json").write_text(held)
+    with pytest.raises(ValueError, match=message):
+        evaluate.main([*command, "--out", str(tmp_path)])
+    assert (tmp_path / "results.json").read_text() == held and not painter.asked
 
 
 def test_the_recipe_of_coco_is_the_paper_s_protocol():
@@ -202,6 +241,7 @@ def test_a_sweep_has_the_steps_of_a_drawing_where_it_names_none(more, steps):
         (["--resamplings", "0"], "--resamplings is 0"),
         (["--upsampler", "x"], "but --data is shapes: evaluate.py upsampling"),
         (["--config", "nowhere.py"], "--config is 'nowhere.py'"),
+        (["--config", "README.md"], "README.md is no config that can be read: SyntaxError"),
         (["--config", "configs/tiny.py"], "has no get_config\\(\\) of evaluate.py"),
     ],
 )

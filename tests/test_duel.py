@@ -115,6 +115,8 @@ def test_a_caption_is_shown_as_it_is(tmp_path):
 def test_what_cannot_duel_is_refused(tmp_path):
     with pytest.raises(ValueError, match="duel is given one; give two or more"):
         duel.Arguments(images=("one",))
+    with pytest.raises(ValueError, match="--port is 99999; it must be from 1 to 65535"):
+        duel.Arguments(images=("one", "two"), port=99999)
     np.savez(tmp_path / "x.npz", np.zeros((2, 4, 4, 3), np.uint8))
     dark, _ = make_sets(tmp_path)
     with pytest.raises(ValueError, match="x.npz has no captioned pictures"):

@@ -76,6 +76,15 @@ def test_files_that_hold_no_statistics_are_named(tmp_path):
     path.write_bytes(b"no zip")
     with pytest.raises(ValueError, match="holds no statistics"):
         statistics.load(path)
+    whole = path.parent / "whole.npz"
+    np.savez(whole, mu=np.zeros(3), sigma=np.eye(3))
+    path.write_bytes(whole.read_bytes()[:200])
+    with pytest.raises(ValueError, match="holds no statistics"):
+        statistics.load(path)
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(ValueError, match="holds no statistics"):
+        statistics.load(path)
     np.savez(path, mu=np.zeros(3))
     with pytest.raises(ValueError, match="holds no statistics, an .npz of mu and sigma"):
         statistics.load(path)

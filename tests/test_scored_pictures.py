@@ -204,6 +204,8 @@ def test_statistics_made_once_judge_as_the_pictures_do(tmp_path, network):
         (["--images", "{tmp}/empty"], "holds no pictures"),
         (["--images", "{tmp}/bad.npz"], r"arr_0 of .* is float64 \(2, 3\); give uint8"),
         (["--images", "{tmp}/odd.npz"], "has no arr_0, features, or mu and sigma"),
+        (["--images", "{tmp}/cut.npz"], "cut.npz is no .npz file that can be read"),
+        (["--images", "{tmp}/array.npz"], "array.npz is no .npz file that can be read"),
         (["--images", "{tmp}/x.npz", "--resamplings", "1"], "--resamplings is 1"),
         (["--images", "{tmp}/x.npz", "--size", "0"], "--size is 0"),
         (["--images", "{tmp}/x.npz", "--features", "nowhere"], "there is no model 'nowhere'"),
@@ -216,6 +218,9 @@ def test_bad_input_is_a_sentence(options, message, tmp_path):
     (tmp_path / "empty").mkdir()
     np.savez(tmp_path / "bad.npz", arr_0=np.zeros((2, 3)))
     np.savez(tmp_path / "odd.npz", other=np.zeros(3))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "odd.npz").read_bytes()[:100])
+    with (tmp_path / "array.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
     features_file(tmp_path / "x.npz")
     np.savez(tmp_path / "y.npz", features=np.zeros((9, 3)))
     options = [option.format(tmp=tmp_path) for option in options]

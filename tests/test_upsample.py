@@ -83,8 +83,6 @@ def test_a_part_of_the_noise_that_is_none_is_named(upsampler, strength):
     message = f"strength is {strength}; it must be above 0 and at most 1"
     with pytest.raises(ValueError, match=message):
         upsampler.upsample(SMALL, PROMPTS, strength=strength)
-    with pytest.raises(ValueError, match=f"--upsampling.{message}"):
-        sample.Upsampling(strength=strength)
 
 
 def test_each_picture_keeps_its_caption_seed_and_low_resolution(upsampler):
@@ -139,6 +137,30 @@ def folders(upsampler, params, tokenizer, tmp_path_factory):
     model_folder.save_model(folder / "base", base, tokenizer, params)
     model_folder.save_model(folder / "up", tiny.UPSAMPLER, tokenizer, upsampler.params)
     return folder
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("sampler", "dpmpp", "steps is 'fast27'; for dpmpp it must be a number"),
+        ("steps", "many", "respacing must be .*, not 'many'"),
+        ("strength", "0", "strength is 0.0; it must be above 0"),
+        ("eta", "2", "eta is 2.0; it must be from 0 to 1"),
+        ("batch-size", "0", "batch_size is 0; it must be 1 or more"),
+    ],
+)
+def test_how_to_enlarge_is_checked_before_anything_is_drawn(
+    folders, option, value, message, tmp_path, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(Pipeline, "text_to_image", lambda *_, **__: drawn.append(1))
+    own = ["--model", str(folders / "base"), "--out", str(tmp_path / "large")]
+    options = [PROMPTS[0], *own, f"--upsampling.{option}", value]
+    with pytest.raises(ValueError, match=f"of --upsampling .*{message}"):
+        sample.main([*options, "--upsampler", str(folders / "up")])
+    with pytest.raises(ValueError, match="--upsampling is given, but no --upsampler"):
+        sample.main(options)
+    assert not drawn and not list(tmp_path.iterdir())
 
 
 def test_a_caption_becomes_a_large_picture_by_one_command(folders, tmp_path):

@@ -72,7 +72,11 @@ def rivals(recipe, arguments):
     path = arguments.against
     if path is None:
         return {}
-    made = load_module(path).make(recipe, arguments)
+    try:
+        module = load_module(path)
+    except Exception as error:
+        raise ValueError(f"--against {str(path)!r} cannot be run: {error!r}") from error
+    made = module.make(recipe, arguments)
     if unknown := sorted(set(made) - set(arguments.parts)):
         raise ValueError(
             f"--against is {str(path)!r}, which makes {', '.join(unknown)}: name in --parts what "

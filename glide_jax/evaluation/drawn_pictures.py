@@ -32,7 +32,8 @@ def measure(models, arguments, split):
     row = _row(models, arguments, split, settings)
     name, folder = f"{split}-{results.key_of(row)}", arguments.folder
     row |= {"grid": f"first/{name}.png"}
-    wrong, seen = WrongPictures(), kept.Kept(folder / "features" / name, judges)
+    wrong = WrongPictures(folder / "wrong" / f"{name}.jsonl")
+    seen = kept.Kept(folder / "features" / name, judges)
     takers = [wrong, seen, kept.First(folder / row["grid"], row)]
     if arguments.save:
         takers.append(kept.Saved(folder / "pictures" / name, row))
@@ -134,7 +135,7 @@ def main(arguments, load, command=Drawing):
     prog = "evaluate.py sweep" if command is Sweep else "evaluate.py"
     rest, default = with_config(arguments, command)
     parsed = cli.parse(command, rest, prog, command.__doc__, default)
-    cli.check_folder("--out", parsed.folder)
+    results.check_folder(parsed.folder, adds=True)
     cells = list(parsed.cells()) if command is Sweep else [parsed]
     models, rows = load_models(parsed, load), []
     for cell in cells:

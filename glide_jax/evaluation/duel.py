@@ -52,6 +52,7 @@ class Arguments:
         check_several("duel", self.images)
         if self.num < 1:
             raise ValueError(f"--num is {self.num}; it must be 1 or more")
+        cli.check_port(self.port)
 
 
 class Duel:
@@ -193,7 +194,7 @@ def _serve(duel, port):
 def main(arguments, _):
     """Parses, serves until all is decided or Ctrl-C, tells."""
     parsed = cli.parse(Arguments, arguments, "evaluate.py duel", __doc__)
-    cli.check_folder("--out", parsed.out)
+    results.check_folder(parsed.out, adds=False)
     duel = Duel(parsed)
     if not duel.is_over:
         _serve(duel, parsed.port)

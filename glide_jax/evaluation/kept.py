@@ -52,13 +52,14 @@ class Kept:
         for path in sorted(self.folder.glob("*.npz")):
             with path.open("rb") as file, np.load(file) as arrays:
                 parts.append(dict(arrays))
-        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        for rows in found.values():
-            if len(rows) != number:
-                raise ValueError(
-                    f"{self.folder} has features of {len(rows)} pictures, not of {number}; remove "
-                    "it, and the file of the same name in verdicts, and begin anew"
-                )
+        names = parts[0] if parts else ()
+        found = {name: np.concatenate([part[name] for part in parts]) for name in names}
+        numbers = {len(rows) for rows in found.values()} or {0}
+        if numbers != {number}:
+            raise ValueError(
+                f"{self.folder} has features of {min(numbers)} pictures, not of {number}; remove "
+                "it, and the file of the same name in verdicts, and begin anew"
+            )
         return found
 
 

@@ -203,7 +203,10 @@ def with_config(arguments, command):
     path = Path(*arguments[place + 1 : place + 2])
     if not path.is_file():
         raise ValueError(f"--config is {str(path)!r}; give a file such as configs/eval_coco.py")
-    given = runpy.run_path(str(path)).get("get_config", lambda: None)()
+    try:
+        given = runpy.run_path(str(path)).get("get_config", lambda: None)()
+    except Exception as error:
+        raise ValueError(f"{path} is no config that can be read: {error!r}") from error
     if not isinstance(given, Drawing):
         raise ValueError(f"{path} has no get_config() of evaluate.py: see configs/eval_coco.py")
     own = {f.name: getattr(given, f.name) for f in dataclasses.fields(Drawing)}

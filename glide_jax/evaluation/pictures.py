@@ -3,6 +3,7 @@
 import hashlib
 import json
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from etils import epath
@@ -126,7 +127,7 @@ def _open_npz(path):
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             named = {n: arrays[n] for n in NAMES if n in arrays}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path} is no .npz file that can be read: {error}") from error
     if "about" in named:
         named["about"] = json.loads(str(named["about"]))

@@ -8,6 +8,7 @@ from etils import epath
 from tqdm import tqdm
 
 import glide_jax
+from glide_jax import cli
 from glide_jax.files import read_text, write_text
 
 METRICS = ("fid", "kid", "inception_score", "precision", "recall", "clip_score", "caption_accuracy")
@@ -35,6 +36,27 @@ def add_row(path, row):
     rows = [old for old in rows if key_of(old) != key_of(row)] + [row]
     newest = {name: row[name] for name in METRICS if name in row}
     write_text(path, json.dumps(newest | {"rows": rows}, indent=1) + "\n")
+
+
+def check_folder(folder, adds):
+    """Raises a ValueError, before the work, where results.json could not be written or held others.
+
+    Args:
+        folder: of --out.
+        adds: whether rows are added to the file, as a model's are; else it is written anew.
+    """
+    cli.check_folder("--out", folder)
+    path = folder / "results.json"
+    if not path.exists():
+        return
+    try:
+        rows = json.loads(read_text(path)).get("rows")
+    except (ValueError, AttributeError):
+        raise ValueError(f"{path} is none of evaluate.py's: remove it, or give --out") from None
+    has_added = rows is not None and all("images" not in row for row in rows)
+    if has_added != adds:
+        held = "rows of models, which would be lost" if has_added else "no rows of models"
+        raise ValueError(f"{path} has {held}: give another folder as --out")
 
 
 def hash_of(pipeline):

@@ -137,7 +137,7 @@ def draw(row):
 def main(arguments):
     """Parses, measures, tells."""
     parsed = cli.parse(Arguments, arguments, PROG, __doc__)
-    cli.check_folder("--out", parsed.folder)
+    results.check_folder(parsed.folder, adds=True)
     plots.import_matplotlib()  # before the work
     loaded = load_model(parsed.model, kind="clip")
     parsed.folder.mkdir(parents=True, exist_ok=True)

@@ -65,7 +65,7 @@ def grid_of(source):
 def main(arguments, _, command=Given, prog="evaluate.py"):
     """Parses, measures, tells."""
     parsed = cli.parse(command, arguments, prog, command.__doc__)
-    cli.check_folder("--out", parsed.out)
+    results.check_folder(parsed.out, adds=False)
     sets = [open_pictures(path) for path in parsed.sets]
     _check_same_captions(sets)
     loaded = judges.load(parsed, parsed.size)

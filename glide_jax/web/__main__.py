@@ -30,7 +30,8 @@ class Arguments:
     """Of matrix products; auto is float32 on a CPU and bfloat16 elsewhere."""
 
     def __post_init__(self):
-        least = {"port": 1, "max_images": 1, "max_steps": 1, "queue": 1}
+        cli.check_port(self.port)
+        least = {"max_images": 1, "max_steps": 1, "queue": 1}
         for name, low in least.items():
             if getattr(self, name) < low:
                 option = f"--{name.replace('_', '-')}"

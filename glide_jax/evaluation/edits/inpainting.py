@@ -13,6 +13,7 @@ import numpy as np
 from glide_jax import cli
 from glide_jax.evaluation.caption_accuracy import KINDS, failures
 from glide_jax.evaluation.edits import holes, measuring
+from glide_jax.evaluation.results import check_folder
 from glide_jax.evaluation.scores import in_numbers, in_words, mean, share
 from glide_jax.evaluation.shapes_test import SEEDS
 
@@ -131,7 +132,7 @@ def table(rows):
 def main(arguments, load):
     """The command; `load` makes a Pipeline of a model's name and a dtype."""
     parsed = cli.parse(Arguments, arguments, "evaluate.py inpainting", Arguments.__doc__)
-    cli.check_folder("--out", parsed.out)
+    check_folder(parsed.out, adds=True)
     names = dict.fromkeys(parsed.model_of(method) for method in parsed.methods)
     pipelines = {name: load(name, parsed.dtype) for name in names}
     size = _common_side(pipelines)

@@ -16,6 +16,7 @@ from glide_jax.data.captions import caption
 from glide_jax.evaluation.caption_accuracy import KINDS, Claims, failures
 from glide_jax.evaluation.edits import measuring
 from glide_jax.evaluation.referee import change
+from glide_jax.evaluation.results import check_folder
 from glide_jax.evaluation.scores import in_numbers, in_words, mean, share
 from glide_jax.evaluation.shapes_test import SEEDS
 from glide_jax.plots import COLOURS, INK, import_matplotlib, save, set_plain
@@ -173,7 +174,7 @@ def curve(rows):
 def main(arguments, load):
     """The command; `load` makes a Pipeline of a model's name and a dtype."""
     parsed = cli.parse(Arguments, arguments, "evaluate.py sdedit", Arguments.__doc__)
-    cli.check_folder("--out", parsed.out)
+    check_folder(parsed.out, adds=True)
     import_matplotlib()  # says now, not after the work, that it is missing
     pipeline, rows = load(parsed.model, parsed.dtype), []
     size = pipeline.model.unet.image_size

@@ -14,7 +14,7 @@ from glide_jax.data import shapes
 from glide_jax.evaluation import shapes_test
 from glide_jax.evaluation.caption_accuracy import failures
 from glide_jax.evaluation.edits import measuring
-from glide_jax.evaluation.results import hash_of
+from glide_jax.evaluation.results import check_folder, hash_of
 from glide_jax.evaluation.scores import in_numbers, in_words, mean, share
 from glide_jax.fitting import bicubic, fit, to_model
 
@@ -173,7 +173,7 @@ def table(rows):
 def main(arguments, load):
     """The command; `load` makes a Pipeline of a model's name and a dtype."""
     parsed = cli.parse(Arguments, arguments, "evaluate.py upsampling", Arguments.__doc__)
-    cli.check_folder("--out", parsed.out)
+    check_folder(parsed.out, adds=True)
     pipeline = load(parsed.upsampler, parsed.dtype)
     base = load(parsed.base.model, parsed.base.dtype) if "drawn" in parsed.pictures else None
     _check_fit(pipeline, base, parsed)

@@ -1,6 +1,7 @@
 """Mean and covariance of features, gathered batch by batch, and kept as a file."""
 
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from etils import epath
@@ -63,7 +64,7 @@ def load(path) -> Statistics:
         with path.open("rb") as file, np.load(file) as arrays:
             mean, covariance = (np.asarray(arrays[name], np.float64) for name in ("mu", "sigma"))
             n = int(arrays["n"]) if "n" in arrays else None
-    except (OSError, KeyError, ValueError, EOFError, AttributeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path} holds no statistics, an .npz of mu and sigma: {error}") from error
     if mean.ndim != 1 or covariance.shape != 2 * mean.shape:
         raise ValueError(
