@@ -56,14 +56,16 @@ def load_model(name_or_folder, step=None, ema_decay=None, kind="diffusion"):
         return model, tokenizer, load_params(folder / "params.safetensors", model)
     recipe = load_recipe(folder)
     if recipe is None or not (folder / "checkpoints").exists():
-        what = "no checkpoints" if step or ema_decay else "neither params.safetensors nor a run"
+        is_asked = step is not None or ema_decay is not None
+        what = "no checkpoints" if is_asked else "neither params.safetensors nor a run"
         raise ValueError(f"{folder} holds {what}")
     decays = recipe.optim.ema_decays
-    if ema_decay is not None and ema_decay not in decays:
+    ema_decay = decays[0] if ema_decay is None else ema_decay
+    if ema_decay not in decays:
         raise ValueError(f"ema_decay is {ema_decay}; {folder} has {', '.join(map(str, decays))}")
     with Checkpoints(folder, keep_best=recipe.keep_best, read_only=True) as checkpoints:
         step = _find_step(checkpoints, step, folder)
-        return model, tokenizer, checkpoints.restore_ema(model, ema_decay or decays[0], step)
+        return model, tokenizer, checkpoints.restore_ema(model, ema_decay, step)
 
 
 def _find_step(checkpoints, step, folder):
@@ -107,10 +109,10 @@ class Checkpoints:
 
     def __exit__(self, kind, error, trace):
         try:
-            self._manager.wait_until_finished()
-        except Exception as failure:
+            self.wait()
+        except OSError:
             if error is None:
-                raise self._unwritten(failure) from failure
+                raise
         self._manager.close()
 
     def latest_step(self):
@@ -133,11 +135,20 @@ class Checkpoints:
         `metrics` holds the number that the best step is kept by. Raises an OSError where this step
         or the one before cannot be written; older steps are as they were.
         """
-        step = int(state.step)
-        content = parallel.to_global(state)._asdict() | {CHECKSUM: checksum(state)}
+        step, sums = int(state.step), checksums(state)
+        content = parallel.to_global(state)._asdict() | {CHECKSUM: combined(sums)}
+        # A model is read without the rest of its state, and so has its own.
+        own = {decay: int(combined(average)) for decay, average in sums.ema_params.items()}
         saved = ocp.args.PyTreeSave(content)
         try:
-            self._manager.save(step, args=saved, metrics=metrics)
+            self._manager.save(step, args=saved, metrics=metrics, custom_metadata={CHECKSUM: own})
+        except Exception as failure:
+            raise self._unwritten(failure) from failure
+
+    def wait(self):
+        """Returns once all that was to be saved is written; an OSError where it cannot be."""
+        try:
+            self._manager.wait_until_finished()
         except Exception as failure:
             raise self._unwritten(failure) from failure
 
@@ -160,7 +171,7 @@ class Checkpoints:
                 restored = self._restore(step, target)
                 expected = restored.pop(CHECKSUM)
                 state = parallel.from_global(type(like)(**restored), like)
-                if checksum(state) != expected:
+                if combined(checksums(state)) != expected:
                     raise ValueError("its content is not what was saved")
             except Exception as error:
                 unreadable.append((step, (str(error).splitlines() or [repr(error)])[0]))
@@ -189,15 +200,29 @@ class Checkpoints:
         self._manager.reload()
 
     def restore_ema(self, model: config.Model, ema_decay, step):
-        """A step's moving average of the weights, on one device, whatever saved it."""
+        """A step's moving average of the weights, on one device, whatever saved it.
+
+        Raises a ValueError where it cannot be read, or is not what was saved.
+        """
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         target = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
             param_shapes(model),
         )
-        target = {"ema_params": {str(ema_decay): target}}
-        restored = self._restore(step, target, partial_restore=True)
-        return restored["ema_params"][str(ema_decay)]
+        target, name = {"ema_params": {str(ema_decay): target}}, str(ema_decay)
+        try:
+            restored = self._restore(step, target, partial_restore=True)["ema_params"][name]
+            expected = self._manager.metadata(step).custom_metadata.get(CHECKSUM, {}).get(name)
+            if expected is not None and combined(checksums(restored)) != expected:
+                raise ValueError("its content is not what was saved")
+        except Exception as error:
+            others = ", ".join(str(other) for other in self.steps() if other != step)
+            raise ValueError(
+                f"the checkpoint of step {step} in {self.folder} cannot be read "
+                f"({(str(error).splitlines() or [repr(error)])[0]}); "
+                + (f"there are the steps {others}" if others else "there is no other")
+            ) from error
+        return restored
 
     def _restore(self, step, target, partial_restore=False):
         arguments = ocp.args.PyTreeRestore(
@@ -216,15 +241,21 @@ def _cause(failure):
     return first.split(" [os_error_code")[0].rsplit(": ", 1)[-1]
 
 
-def checksum(tree):
-    """CRC-32 over the bytes of a tree's leaves, a uint32 []: the same however they are laid out.
+def checksums(tree):
+    """CRC-32 over the bytes of each leaf of a tree: the same however they are laid out.
 
     The storage has none of its own over the numbers: a bit that changed would go unseen.
     """
-    leaves = [np.ascontiguousarray(parallel.on_host(leaf)) for leaf in jax.tree.leaves(tree)]
+    leaves, structure = jax.tree.flatten(tree)
+    leaves = [np.ascontiguousarray(parallel.on_host(leaf)) for leaf in leaves]
     with ThreadPoolExecutor() as pool:
         sums = list(pool.map(lambda leaf: zlib.crc32(leaf.view(np.uint8).reshape(-1)), leaves))
-    return np.array(zlib.crc32(np.array(sums, "<u4")), np.uint32)
+    return jax.tree.unflatten(structure, sums)
+
+
+def combined(sums):
+    """One CRC-32 of a tree of them, a uint32 []."""
+    return np.array(zlib.crc32(np.array(jax.tree.leaves(sums), "<u4")), np.uint32)
 
 
 def _what_stays(keep, keep_every, keep_best):

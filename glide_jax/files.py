@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import uuid
 from pathlib import Path
 
@@ -18,6 +19,11 @@ def written_whole(path):
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def is_left_over(path):
+    """Whether a file is one that `written_whole` could not put in its place, nor remove."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{32}", epath.Path(path).name) is not None
 
 
 @contextlib.contextmanager

@@ -169,7 +169,8 @@ def read_params(path, model: config.Diffusion):
         raise ValueError(f"{path} cannot be read: {error}") from error
     leaves, structure = jax.tree_util.tree_flatten_with_path(param_shapes(model))
     wanted = {"/".join(k.key for k in keys): leaf.shape for keys, leaf in leaves}
-    wrong = {name for name in {*named, *wanted} if np.shape(named.get(name)) != wanted.get(name)}
+    shapes = {name: array.shape for name, array in named.items()}
+    wrong = {name for name in {*shapes, *wanted} if shapes.get(name) != wanted.get(name)}
     if wrong:
         raise ValueError(f"{path} does not fit its config.json: look at {', '.join(sorted(wrong))}")
     return jax.tree.unflatten(structure, [named[name] for name in wanted])

@@ -1,5 +1,6 @@
 """Runs on disk: which steps stay, and what is done about those that cannot be read or written."""
 
+import dataclasses
 import pathlib
 import subprocess
 import sys
@@ -109,6 +110,35 @@ def test_a_newest_step_that_cannot_be_read_gives_way_to_the_one_before(tmp_path,
         checkpoints.save(small_state(3))
     assert steps_of(tmp_path) == [2, 3]
     assert len(list((tmp_path / "unreadable").iterdir())) == 1
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. None")
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_model_of_a_step_that_cannot_be_read_is_a_sentence(tmp_path, damage, monkeypatch):
+    monkeypatch.setattr(checkpoint, "param_shapes", lambda model: {"w": jnp.zeros((64, 64))})
+    with checkpoint.Checkpoints(tmp_path, keep=3) as checkpoints:
+        for step in (1, 2, 3):  # next to nothing but the average
+            average = {"0.99": {"w": step + 0.75 + NOISE}}
+            state = TrainState(jnp.array(step), {"w": jnp.zeros(())}, average, ())
+            checkpoints.save(parallel.replicate(state))
+    files = [path for path in (tmp_path / "checkpoints" / "3").rglob("*") if path.is_file()]
+    DAMAGES[damage](max(files, key=lambda path: path.stat().st_size))
+    with checkpoint.Checkpoints(tmp_path, read_only=True) as checkpoints:
+        with pytest.raises(ValueError, match="step 3 in .* cannot be read .*the steps 1, 2$"):
+            checkpoints.restore_ema(None, 0.99, 3)
+        assert (checkpoints.restore_ema(None, 0.99, 2)["w"] == 2.75 + NOISE).all()
+
+
+def test_an_average_without_decay_is_the_weights_themselves(tmp_path, tokenizer, params):
+    model_folder.save_description(tmp_path, tiny.MODEL, tokenizer)
+    optim = dataclasses.replace(tiny.RECIPE.optim, ema_decays=(0.99, 0.0))
+    checkpoint.save_recipe(tmp_path, dataclasses.replace(tiny.RECIPE, optim=optim))
+    averages = {"0.99": jax.tree.map(lambda leaf: leaf + 1, params), "0.0": params}
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(parallel.replicate(TrainState(jnp.array(3), params, averages, ())))
+    for decay, average in averages.items():
+        read = checkpoint.load_model(tmp_path, ema_decay=float(decay))[2]
+        jax.tree.map(np.testing.assert_array_equal, read, average)
 
 
 def test_where_no_step_can_be_read_all_stay(tmp_path):

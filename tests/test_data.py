@@ -1,6 +1,8 @@
 """The stream of examples: by position alone, each once an epoch, broken ones replaced."""
 
+import contextlib
 import dataclasses
+import multiprocessing
 import subprocess
 import sys
 from collections import Counter
@@ -100,6 +102,31 @@ def test_worker_processes_give_the_same(folder, tokenizer, workers):
     (folder / "003.txt").write_text("")
     ahead = draw(dataclasses.replace(data, workers=workers), tokenizer, 2, 7)
     assert_same(ahead, draw(data, tokenizer, 2, 7))
+
+
+def test_workers_outlive_what_a_scheduler_sends_to_all_processes(folder, tokenizer):
+    data = data_of(folder, workers=1)
+    source = pipeline.open_source(data, SIDE)
+    expected = draw(data_of(folder), tokenizer, 0, 40)
+    with contextlib.closing(
+        pipeline.batches(data, source, 0, 40, BATCH, SIDE, tokenizer)
+    ) as stream:
+        found = [next(stream)]
+        (worker,) = multiprocessing.active_children()
+        worker.terminate()
+        found += stream
+    assert_same(found, expected)
+
+
+def test_a_worker_that_is_gone_is_told(folder, tokenizer):
+    data = data_of(folder, workers=1)
+    source = pipeline.open_source(data, SIDE)
+    stream = pipeline.batches(data, source, 0, 400, BATCH, SIDE, tokenizer)
+    next(stream)
+    (worker,) = multiprocessing.active_children()
+    worker.kill()
+    with pytest.raises(OSError, match="of --data.workers 1 one is gone: .* exit code -9"):
+        list(stream)
 
 
 def test_a_worker_s_complaint_arrives(folder, tokenizer):

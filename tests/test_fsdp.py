@@ -1,5 +1,6 @@
 """A train state spread over devices: by which rule, and that it trains and is stored as a whole."""
 
+from dataclasses import replace
 from functools import lru_cache, partial
 from types import SimpleNamespace
 
@@ -15,9 +16,11 @@ from glide_jax.config import Optim, Recipe
 from glide_jax.layouts import LAYOUTS, shard_spec
 from glide_jax.training import loop
 from glide_jax.training.optimizer import joined, make_optimizer
+from glide_jax.training.programs import make_programs
 from glide_jax.training.step import Mean, init_state, make_step
 from glide_jax.training.tasks import Seen
 from glide_jax.training.timesteps import empty_history, update
+from tests import tiny
 
 ROWS, WIDTH = 8, 64
 
@@ -138,6 +141,14 @@ def test_a_checkpoint_moves_between_layouts(tmp_path):
             jax.tree.map(np.testing.assert_array_equal, restored, state)
             parts = 2 if other == "fsdp" else 1
             assert restored.params["kernel"].addressable_data(0).size == WIDTH**2 // parts
+
+
+def test_a_training_begins_with_what_is_bound_to_one_device(params):
+    programs = make_programs(replace(tiny.RECIPE, parallel="fsdp"))
+    parent = jax.device_put(params, jax.devices()[1])  # as a checkpoint of a model is read
+    state = programs.begun(parent, jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, state.params, params)
+    assert state.params["unet"]["time_embed_0"]["kernel"].sharding.num_devices == 2
 
 
 def test_a_tree_that_is_spread_is_whole_on_one_device():

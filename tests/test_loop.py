@@ -1,20 +1,24 @@
 """Whole runs: what they leave, how they go on, and what they refuse."""
 
 import dataclasses
+import errno
 import json
+import signal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from glide_jax import Pipeline
+from glide_jax import Pipeline, checkpoint, model_folder
 from glide_jax.checkpoint import Checkpoints, load_model
 from glide_jax.config import Data
 from glide_jax.data import pipeline as data
-from glide_jax.training import loop, programs
+from glide_jax.files import write_text
+from glide_jax.training import loop, programs, runs
 from glide_jax.training.log import read_metrics
 from glide_jax.training.step import Mean
+from glide_jax.training.stop import StopRequests
 from glide_jax.training.tasks import Diffusion
 from tests import tiny
 
@@ -89,6 +93,11 @@ def test_a_run_cut_off_goes_on_to_the_same_end(finished, tmp_path, monkeypatch):
     [
         ({"batch_size": 4}, "a run with batch_size 8, not 4: choose another --run"),
         ({"seed": 1}, "a run with seed 0, not 1"),
+        (
+            # It says which small parameters are packed together for the optimizer.
+            {"optim": dataclasses.replace(SHORT.optim, no_weight_decay=("*/bias",))},
+            r"a run with optim.no_weight_decay \(\), not \('\*/bias',\)",
+        ),
         ({"data": Data(tiers=(3,))}, r"a run with data.tiers \(1, 2, 3\), not \(3,\)"),
         (
             {"timestep_sampler": "logit_normal", "logit_normal": (1.0, 1.4)},
@@ -117,6 +126,56 @@ def test_a_folder_that_holds_no_run_is_left_alone(tmp_path):
     with pytest.raises(ValueError, match="is not empty and holds no run: choose another --run"):
         loop.train(SHORT, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_run_that_could_not_be_begun_whole_is_begun_by_the_same_command(tmp_path, monkeypatch):
+    run, written = tmp_path / "run", []
+
+    def full(path, content):
+        if len(written) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        write_text(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_text", full)
+        patch.setattr(model_folder, "write_text", full)
+        with pytest.raises(OSError, match="cannot be written to .No space left on device"):
+            runs.prepare(SHORT, run, tiny.SOURCE)
+    left = run / f".config.json.{'0f' * 16}"  # as kill -9 leaves it
+    left.write_text("{")
+    tokenizer = runs.prepare(SHORT, run, tiny.SOURCE)
+    assert model_folder.load_description(run)[0] == SHORT.model
+    assert checkpoint.load_recipe(run) == SHORT
+    captions = ["a red circle"]
+    again = runs.prepare(SHORT, run, tiny.SOURCE)
+    np.testing.assert_array_equal(again.encode(captions)[0], tokenizer.encode(captions)[0])
+    # With that file alone it is not a run yet, and anything else is somebody's.
+    (tmp_path / "new").mkdir()
+    left.rename(tmp_path / "new" / left.name)
+    runs.prepare(SHORT, tmp_path / "new", tiny.SOURCE)
+
+
+def test_a_stop_is_not_said_to_be_saved_where_it_is_not(tmp_path, monkeypatch):
+    failures = [OSError(errno.ENOSPC, "No space left on device")]
+
+    def unwritten(manager):  # told once, as orbax does
+        if failures:
+            raise failures.pop()
+
+    stop = signal.SIGTERM
+    monkeypatch.setattr(StopRequests, "asked_at", lambda self, step: stop if step == 1 else None)
+    manager = checkpoint.ocp.CheckpointManager
+    monkeypatch.setattr(manager, "wait_until_finished", unwritten)
+    with pytest.raises(OSError, match="a checkpoint could not be written .*No space left"):
+        loop.train(SHORT, tmp_path)
+
+
+def test_grids_that_could_not_be_drawn_are_refused_before_anything_is_written(tmp_path):
+    recipe = dataclasses.replace(SHORT, sample_steps=1001)
+    with pytest.raises(ValueError, match="Recipe.sample_steps is 1001; allowed: 1 to 1000"):
+        loop.train(recipe, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_broken_recipe_is_named(tmp_path):

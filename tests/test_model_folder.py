@@ -95,6 +95,15 @@ def test_parameters_that_do_not_fit_are_named(folder, params):
         checkpoint.load_model(folder)
 
 
+def test_a_number_that_is_missing_is_named(tmp_path):
+    model, tokenizer, params = checkpoint.load_model("shapes-clip", kind="clip")
+    del params["logit_scale"]
+    model_folder.save_description(tmp_path, model, tokenizer)
+    model_folder.save_params(tmp_path / "params.safetensors", params)
+    with pytest.raises(ValueError, match="does not fit its config.json: look at logit_scale$"):
+        checkpoint.load_model(tmp_path, kind="clip")
+
+
 def test_a_broken_tokenizer_is_named(folder):
     (folder / "tokenizer.json").write_text("[]")
     with pytest.raises(ValueError, match="its tokenizer cannot be read"):

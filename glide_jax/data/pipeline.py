@@ -163,15 +163,24 @@ def _run(made, workers):
         options = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
         ahead = grain.experimental.WithOptionsIterDataset(ahead, options).mp_prefetch(
             grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2),
-            worker_init_fn=_ignore_interrupts,
+            worker_init_fn=_ignore_signals,
         )
     with contextlib.closing(iter(ahead)) as iterator:
-        yield from iterator
+        try:
+            yield from iterator
+        except RuntimeError as error:
+            if not str(error).startswith("Worker process was terminated"):
+                raise
+            raise OSError(f"of --data.workers {workers} one is gone: {error}") from error
 
 
-def _ignore_interrupts(worker, workers):
-    """Ctrl-C reaches every process; the trainer's own ends its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _ignore_signals(worker, workers):
+    """Ctrl-C, and what a scheduler sends, reach every process; the trainer's own ends its workers.
+
+    One that ended in the middle of a batch would be waited for.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def captions(source: Source, number: int) -> list[str]:

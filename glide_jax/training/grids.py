@@ -4,9 +4,18 @@ import jax
 import numpy as np
 
 from glide_jax import config
+from glide_jax.config.checks import require
 from glide_jax.images import make_grid, to_uint8
 from glide_jax.pipeline import Pipeline
 from glide_jax.training.given import given_pictures
+
+
+def check(recipe: config.Recipe):
+    """Raises a ValueError where a recipe asks for grids that could not be drawn."""
+    if isinstance(recipe.model, config.Diffusion):
+        most = recipe.model.timesteps
+        allowed = f"1 to {most}, the model's timesteps"
+        require(recipe.sample_steps <= most, "Recipe.sample_steps", recipe.sample_steps, allowed)
 
 
 def draw_grid(pipeline: Pipeline, recipe: config.Recipe, images, captions):

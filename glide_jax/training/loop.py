@@ -10,7 +10,7 @@ from glide_jax import checkpoint, config, model_folder, parallel
 from glide_jax.data import pipeline as data
 from glide_jax.data.tags import Tagged
 from glide_jax.files import writing_to
-from glide_jax.training import loggers, runs
+from glide_jax.training import grids, loggers, runs
 from glide_jax.training.log import Window
 from glide_jax.training.optimizer import nonfinite_steps
 from glide_jax.training.programs import make_programs
@@ -32,6 +32,7 @@ def train(recipe: config.Recipe, run):
     run = epath.Path(run)
     loggers.check(recipe.loggers)
     recipe, parent = runs.adopt_model(recipe, run)
+    grids.check(recipe)
     programs = make_programs(recipe)
     source = data.open_source(recipe.data, recipe.model.image_size)
     parallel.check_batch_size(recipe.batch_size, recipe.optim.accumulate)
@@ -108,6 +109,7 @@ def run_steps(recipe, programs, state, key, stream, report, requests):
             with writing_to(report.run):
                 report.after_step(done, state, window, bar, is_stopping=asked is not None)
             if asked:
+                report.checkpoints.wait()  # it is told that all is saved
                 raise Stopped(done, asked)
     return state
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from glide_jax import compiling, config, parallel
 from glide_jax.layouts import LAYOUTS
@@ -42,6 +43,8 @@ class Programs(NamedTuple):
             return self.init(key)
         if jax.tree.structure(parent) != jax.tree.structure(self.state.params):
             parent = overlaid(self.fresh(key), parent)
+        # A checkpoint's are bound to the device that they were read to.
+        parent = jax.tree.map(np.asarray, parent)
         return self.begin(parent)
 
 

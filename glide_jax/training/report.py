@@ -60,11 +60,13 @@ class Report:
         if is_judged or (is_saved and best_by in ("eval_loss", "caption_gap")):
             ema_params = self._ema_params(state)
             row |= self._evaluate(done, ema_params)
-            if is_judged and self.draws and parallel.is_lead():
-                self.draw(done, ema_params)
         if is_saved or is_stopping:
             window.check()
-            self.checkpoints.save(state, {best_by: row[best_by]} if best_by in row else None)
+            # Of a stop the loss may be that of one step, which says little.
+            is_measured = is_saved and best_by in row
+            self.checkpoints.save(state, {best_by: row[best_by]} if is_measured else None)
+        if is_judged and self.draws and parallel.is_lead():
+            self.draw(done, ema_params)
 
     def _log(self, done, window, bar):
         row = window.read()

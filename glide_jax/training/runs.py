@@ -4,7 +4,7 @@ import dataclasses
 
 from glide_jax import checkpoint, config, model_folder, parallel
 from glide_jax.data import pipeline as data
-from glide_jax.files import writing_to
+from glide_jax.files import is_left_over, writing_to
 from glide_jax.models.growing import grow_for_inpainting
 from glide_jax.text import tokenizer as text
 
@@ -24,6 +24,7 @@ FIXED = (
     "optim.optimizer",
     "optim.ema_decays",
     "optim.freeze",
+    "optim.no_weight_decay",
     "batch_size",
     "seed",
     "timestep_sampler",
@@ -134,11 +135,13 @@ def _prepare(recipe, run, source, tokenizer):
     before = checkpoint.load_recipe(run)
     if before is not None:
         _check_same(recipe, before, run)
-    elif run.exists() and any(run.iterdir()):
+    elif run.exists() and not all(is_left_over(path) for path in run.iterdir()):
         raise ValueError(f"{run} is not empty and holds no run: choose another --run")
-    else:
-        model_folder.save_description(run, recipe.model, _tokenizer(recipe, source, tokenizer))
-    checkpoint.save_recipe(run, recipe)
+    own = _tokenizer(recipe, source, tokenizer) if not (run / "config.json").exists() else None
+    run.mkdir(parents=True, exist_ok=True)
+    checkpoint.save_recipe(run, recipe)  # first: by it the folder is a run, whole or not yet
+    if not (run / "config.json").exists():
+        model_folder.save_description(run, recipe.model, own)
 
 
 def _tokenizer(recipe, source, parents):
