@@ -102,7 +102,9 @@ class Checkpoints:
             read_only=read_only,
         )
         folder = self.folder if "://" in str(run) else Path(self.folder).absolute()
-        self._manager = ocp.CheckpointManager(epath.Path(folder), options=options)
+        self._manager = ocp.CheckpointManager(
+            epath.Path(folder), options=options, item_handlers=ocp.PyTreeCheckpointHandler()
+        )
 
     def __enter__(self):
         return self
