@@ -8,8 +8,8 @@ has its share of the state (`parallel`), and activations are computed anew (`rem
 
     python train.py configs/base64_paper.py --dry-run --devices 64 --device-memory 32GiB
 
-says what it takes of each of 64 devices: 21 GiB, two thirds of them parameters that are gathered at
-most (docs/scale.md). It has not been run.
+says what it takes of each of 64 devices: 27 GiB by a CPU's estimate, half of them
+parameters that are gathered at most (docs/scale.md). It has not been run.
 """
 
 from glide_jax.config import Data, Diffusion, Optim, Recipe, TextEncoder, UNet

@@ -1,4 +1,4 @@
-"""Zero-shot FID on COCO, after the protocol of the paper's table 2: 30,000 captions at 256 pixels.
+r"""Zero-shot FID on COCO, after the protocol of the paper's table 2: 30,000 captions at 256 pixels.
 
     python evaluate.py --config configs/eval_coco.py --data COCO
 
@@ -6,8 +6,8 @@ COCO has annotations/captions_val2014.json and val2014/, from the original files
 tfds:coco_captions@val, a copy that TFDS has prepared as array_record. The captions are drawn by a
 fixed seed: which ones the paper drew is not known. The curves of its figure 6 are of 64 pixels:
 
-    python evaluate.py sweep --config configs/eval_coco.py --data COCO --upsampler None --num 10000
-        --guidance cfg,clip --scales 1,1.5,2,3,4 --clip-models glide-clip --judge CLIP
+    python evaluate.py sweep --config configs/eval_coco.py --data COCO --upsampler None \
+        --num 10000 --guidance cfg,clip --scales 1,1.5,2,3,4 --clip-models glide-clip --judge CLIP
 
 FID's Inception is pt_inception-2015-12-05-6726825d.pth in the folder of the command, see
 docs/evaluation.md. Which guidance scale is best is for the sweep to say. Made for one GPU; here it

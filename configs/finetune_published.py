@@ -4,17 +4,14 @@
 
 The model is fetched and converted at first use; docs/released.md says how, and what to do where the
 address is out of reach. Captions go through its text encoder as it is: that is frozen, and 308 of
-the 385 million parameters are trained. Parameters, their moving average, and the optimizer's state
-take 5.2 GiB of each device (5.7 with the text encoder trained, by --optim.freeze ""). Gradients and
-activations come to 2.7 GiB and 1.1 GiB more for every picture of a device, in float32, by the
-compiler's estimate on a CPU, with everything trained; so a device's pictures, --batch-size over
-their number, are at most:
+the 385 million parameters are trained. Parameters, their moving average, the optimizer's state and
+gradients take 6.3 GiB of each device (7.2 with the text encoder trained, by --optim.freeze "").
+Activations come on top: with everything trained, 16 pictures took 3.5 GiB of an H200, in bfloat16
+(docs/performance.md). On your device
 
-    memory of a device   16 GiB   24 GiB   40 GiB   80 GiB
-    pictures             6        13       27       61
+    python train.py configs/finetune_published.py --data.path DIR --dry-run --batch-size 16
 
-The estimate has not been held against a GPU or TPU, where bfloat16 takes less. Fewer pictures are
-made up for by --optim.accumulate.
+estimates it for other numbers. Fewer pictures are made up for by --optim.accumulate.
 """
 
 from glide_jax.config import Data, Optim, Recipe

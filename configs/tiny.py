@@ -3,8 +3,7 @@
     python train.py configs/tiny.py
 
 Forty steps, too few to read captions: at step 40 expect a loss near 0.44 and a caption gap of 5e-5.
-Two CPU cores: 56 s, most of it compiling; with JAX_COMPILATION_CACHE_DIR set, 27 s from the second
-time on.
+Two CPU cores: 56 s, most of it compiling; 27 s from the second time on.
 """
 
 from glide_jax.config import Diffusion, Optim, Recipe, TextEncoder, UNet

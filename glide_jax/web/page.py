@@ -139,7 +139,9 @@ NO_UPSAMPLER = "No upsampler is here: start the page with `--models` and one tha
 
 
 def _edit_tab(studio, parts):
-    gr.Markdown("Paint over what is to be drawn anew, and say on the left what is to be seen.")
+    gr.Markdown(
+        "Paint over what is to be drawn anew, and say under *It is to show* what is to be seen."
+    )
     parts["canvas"] = gr.ImageEditor(
         **{"show_label": False, "sources": (), "transforms": (), "layers": False, "buttons": []},
         **{"canvas_size": (acts.CANVAS, acts.CANVAS), "fixed_canvas": True, "elem_id": "canvas"},

@@ -15,13 +15,24 @@ from glide_jax.files import written_whole
 from glide_jax.released.parity import clip, networks, processes, tokens
 from glide_jax.released.parity.measure import Row, compare, table
 
+# The files of figures, and whether they are of models at full size.
+FILES = {
+    "respacing.json": False,
+    "diffusion.npz": False,
+    "tokens.json": False,
+    "unet_tiny.npz": False,
+    "clip_tiny.npz": False,
+    "unet_full.npz": True,
+    "clip_full.npz": True,
+}
+
 
 @dataclass(frozen=True)
 class Arguments:
     """What `python -m glide_jax.released parity` takes."""
 
     fixtures: Path
-    """The folder of the published figures."""
+    """The folder of the published figures; those of its files that are there are compared."""
     salt: str = ""
     """What was put before the names that weights and inputs are drawn by."""
     full: bool = False
@@ -48,6 +59,9 @@ def run(arguments):
         raise ValueError(f"--fixtures is {str(folder)!r}, which holds no published figures")
     if arguments.dump:
         write(arguments.dump, outputs)
+    wanted = [file for file, is_full in FILES.items() if arguments.full or not is_full]
+    if missing := [file for file in wanted if not (folder / file).exists()]:
+        print(f"not compared, for {folder} has it not: {', '.join(missing)}")
     over = [row.name for row in rows if row.share > 1]
     if over:
         print(f"over the limit: {', '.join(over)}")
