@@ -1,4 +1,6 @@
-"""What the compiler is told: options that it knows, where they are of use."""
+"""What the compiler is told: options that it knows, where they are of use; and what it leaves."""
+
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -53,3 +55,20 @@ def test_sampling_is_compiled_so(program):
         return x
 
     assert program.__code__ is compiling.jit()(other).__code__
+
+
+def test_what_compiling_leaves_is_given_back_before_the_program_runs(monkeypatch):
+    order = []
+    library = SimpleNamespace(malloc_trim=lambda keep: order.append("given back"))
+    monkeypatch.setattr(compiling.ctypes, "CDLL", lambda name: library)
+    monkeypatch.setattr(compiling.sys, "platform", "linux")
+    monkeypatch.setattr(compiling, "LONG", 0.0)
+    seed = np.random.default_rng().random()  # of which no cache has the program
+    program = jax.jit(lambda x: jax.pure_callback(lambda x: order.append("run") or x, x, x + seed))
+    jax.block_until_ready(program(np.float32(1)))
+    assert order[0] == "given back" and order[-1] == "run"
+    compiling._give_back("/jax/core/compile/jaxpr_trace_duration", 9.0)
+    compiling._give_back("/jax/core/compile/backend_compile_duration", 0.0)
+    assert order[-1] == "run"
+    monkeypatch.setattr(compiling.ctypes, "CDLL", lambda name: SimpleNamespace())  # no glibc
+    compiling._give_back("/jax/core/compile/backend_compile_duration", 9.0)
