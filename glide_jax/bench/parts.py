@@ -5,6 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from glide_jax import compiling, config, model_folder, parallel
@@ -58,7 +59,8 @@ def random_params(model: config.Diffusion):
     rng = np.random.default_rng(0)
 
     def draw(leaf):
-        return np.float32(0.02) * rng.standard_normal(leaf.shape, np.float32)
+        # On the device at once: twice, they would be most of the memory that is told.
+        return jnp.asarray(np.float32(0.02) * rng.standard_normal(leaf.shape, np.float32))
 
     return jax.tree.map(draw, model_folder.param_shapes(model))
 
