@@ -328,10 +328,17 @@ def test_what_is_compiled_is_dropped_before_it_is_too_much(painter, monkeypatch)
     assert len(cleared) == 1
 
 
-@pytest.mark.parametrize("option", ["--port", "--max-images", "--max-steps", "--queue"])
-def test_the_command_line_refuses_what_makes_no_page(option):
-    with pytest.raises(ValueError, match=f"{option} is 0; it must be 1 or more"):
-        command.main([option, "0"])
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("--port", "0", "from 1 to 65535"),
+        ("--port", "65536", "from 1 to 65535"),
+        *((option, "0", "1 or more") for option in ("--max-images", "--max-steps", "--queue")),
+    ],
+)
+def test_the_command_line_refuses_what_makes_no_page(option, value, allowed):
+    with pytest.raises(ValueError, match=f"{option} is {value}; it must be {allowed}"):
+        command.main([option, value])
 
 
 def test_without_gradio_the_command_says_what_to_install(monkeypatch):
