@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import signal
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from glide_jax.data import pipeline as data
 from glide_jax.files import write_text
 from glide_jax.training import loop, programs, runs
 from glide_jax.training.log import read_metrics
+from glide_jax.training.report import Report
 from glide_jax.training.step import Mean
 from glide_jax.training.stop import StopRequests
 from glide_jax.training.tasks import Diffusion
@@ -169,6 +171,28 @@ def test_a_stop_is_not_said_to_be_saved_where_it_is_not(tmp_path, monkeypatch):
     monkeypatch.setattr(manager, "wait_until_finished", unwritten)
     with pytest.raises(OSError, match="a checkpoint could not be written .*No space left"):
         loop.train(SHORT, tmp_path)
+
+
+def test_what_is_due_is_saved_before_it_is_drawn_and_a_stop_is_not_the_best(monkeypatch):
+    saved, own = [], object.__new__(Report)
+    own.checkpoints = SimpleNamespace(save=lambda state, metrics: saved.append(metrics))
+    every = {"log_every": 100, "checkpoint_every": 4, "sample_every": 8, "steps": 100}
+    own.recipe, own.draws = dataclasses.replace(SHORT, keep_best="loss", **every), True
+    monkeypatch.setattr(Report, "_log", lambda *_: {"loss": 0.1})
+    for name in ("_evaluate", "_ema_params"):
+        monkeypatch.setattr(Report, name, lambda *_: {})
+    window = SimpleNamespace(check=lambda: None)
+    own.after_step(4, None, window, None, is_stopping=False)
+    own.after_step(5, None, window, None, is_stopping=True)  # by a loss of one step
+    assert saved == [{"loss": 0.1}, None]
+
+    def draw(*_):
+        raise ValueError("no picture")
+
+    monkeypatch.setattr(Report, "draw", draw)
+    with pytest.raises(ValueError, match="no picture"):
+        own.after_step(8, None, window, None, is_stopping=False)
+    assert len(saved) == 3
 
 
 def test_grids_that_could_not_be_drawn_are_refused_before_anything_is_written(tmp_path):

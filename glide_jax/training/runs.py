@@ -137,10 +137,11 @@ def _prepare(recipe, run, source, tokenizer):
         _check_same(recipe, before, run)
     elif run.exists() and not all(is_left_over(path) for path in run.iterdir()):
         raise ValueError(f"{run} is not empty and holds no run: choose another --run")
-    own = _tokenizer(recipe, source, tokenizer) if not (run / "config.json").exists() else None
+    is_described = (run / "config.json").exists()
+    own = None if is_described else _tokenizer(recipe, source, tokenizer)
     run.mkdir(parents=True, exist_ok=True)
     checkpoint.save_recipe(run, recipe)  # first: by it the folder is a run, whole or not yet
-    if not (run / "config.json").exists():
+    if not is_described:
         model_folder.save_description(run, recipe.model, own)
 
 
