@@ -159,7 +159,11 @@ def test_a_run_that_could_not_be_begun_whole_is_begun_by_the_same_command(tmp_pa
 
 
 def test_a_stop_is_not_said_to_be_saved_where_it_is_not(tmp_path, monkeypatch):
-    failures = [OSError(errno.ENOSPC, "No space left on device")]
+    failures, save = [], Checkpoints.save
+
+    def begin(checkpoints, *given):  # the save begins, and fails once it is waited for
+        save(checkpoints, *given)
+        failures.append(OSError(errno.ENOSPC, "No space left on device"))
 
     def unwritten(manager):  # told once, as orbax does
         if failures:
@@ -167,6 +171,7 @@ def test_a_stop_is_not_said_to_be_saved_where_it_is_not(tmp_path, monkeypatch):
 
     stop = signal.SIGTERM
     monkeypatch.setattr(StopRequests, "asked_at", lambda self, step: stop if step == 1 else None)
+    monkeypatch.setattr(Checkpoints, "save", begin)
     manager = checkpoint.ocp.CheckpointManager
     monkeypatch.setattr(manager, "wait_until_finished", unwritten)
     with pytest.raises(OSError, match="a checkpoint could not be written .*No space left"):

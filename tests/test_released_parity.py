@@ -67,6 +67,7 @@ def test_the_published_figures_are_met(published, capsys):
     assert lines[0].startswith("| figures | parameters |")
     assert sum("| tiny-" in line for line in lines) == 5
     assert not any("OVER" in line for line in lines)
+    assert lines[-1] == f"not compared, for {published} has it not: tokens.json"
 
 
 @pytest.mark.long
