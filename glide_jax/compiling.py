@@ -7,6 +7,7 @@ from functools import cache, wraps
 import jax
 
 # Matrix products by YNNPACK, which is slower here than what it stands in for (docs/performance.md).
+# Without it the loops of several devices at work at once go wrong from their seventh step on.
 _NO_YNNPACK = ("xla_cpu_experimental_ynn_fusion_type", "")
 # XLA holds apart by barriers what is computed anew and what it was computed from first. On a CPU
 # this pass removes them, and then the two are joined again.
@@ -14,9 +15,10 @@ _KEEP_BARRIERS = ("xla_disable_hlo_passes", "cse_barrier_expander")
 LONG = 1.0  # seconds of compiling; what is compiled faster leaves little
 
 
-def for_sampling(platform):
-    """The compiler's options for sampling on a platform ("cpu", "gpu" or "tpu"), or None."""
-    return dict([_NO_YNNPACK]) if platform == "cpu" and _is_known(*_NO_YNNPACK) else None
+def for_sampling(mesh):
+    """The compiler's options for sampling on a mesh's devices, or None."""
+    is_one_cpu = mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
+    return dict([_NO_YNNPACK]) if is_one_cpu and _is_known(*_NO_YNNPACK) else None
 
 
 def for_gradients(platform, remat):
@@ -29,12 +31,12 @@ def jit(**how):
 
     def decorate(function):
         @cache
-        def jitted(platform):
-            return jax.jit(function, compiler_options=for_sampling(platform), **how)
+        def jitted(mesh):
+            return jax.jit(function, compiler_options=for_sampling(mesh), **how)
 
         @wraps(function)
         def call(*given, mesh, **more):
-            return jitted(mesh.devices.flat[0].platform)(*given, mesh=mesh, **more)
+            return jitted(mesh)(*given, mesh=mesh, **more)
 
         return call
 

@@ -7,22 +7,43 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from glide_jax import compiling, parallel, sampling
+from glide_jax import Pipeline, checkpoint, compiling, parallel, sampling
 
 
-def test_products_of_sampling_on_a_cpu_are_not_ynnpack_s():
+def mesh(platform="cpu", devices=1):
+    """What `for_sampling` asks of a mesh."""
+    return SimpleNamespace(
+        size=devices, devices=np.array([SimpleNamespace(platform=platform)] * devices)
+    )
+
+
+def test_products_of_sampling_on_one_cpu_are_not_ynnpack_s():
     square = jax.ShapeDtypeStruct((256, 256), "float32")
 
     def text(options):
         return jax.jit(lambda a: a @ a).lower(square).compile(options).as_text()
 
-    assert "__ynn_fusion" not in text(compiling.for_sampling("cpu"))
-    assert compiling.for_sampling("gpu") is compiling.for_sampling("tpu") is None
+    assert "__ynn_fusion" not in text(compiling.for_sampling(mesh()))
+    assert compiling.for_sampling(mesh("gpu")) is compiling.for_sampling(mesh("tpu")) is None
+    assert compiling.for_sampling(mesh(devices=2)) is None
+
+
+@pytest.mark.long
+def test_a_long_loop_on_two_devices_draws_what_it_draws_on_one():
+    model, tokenizer, params = checkpoint.load_model("shapes32")
+
+    def drawn(devices):
+        pipeline = Pipeline(model, params, tokenizer, devices=devices)
+        return pipeline.text_to_image(["a blue star"], num=16, steps=9).astype(int)
+
+    assert sampling.pieces(9) == [(0, 9)]
+    devices = jax.local_devices()
+    assert np.abs(drawn(devices[:2]) - drawn(devices[:1])).max() <= 2
 
 
 def test_an_option_that_the_compiler_does_not_know_is_not_given(monkeypatch):
     monkeypatch.setattr(compiling, "_NO_YNNPACK", ("xla_of_another_version", ""))
-    assert compiling.for_sampling("cpu") is None
+    assert compiling.for_sampling(mesh()) is None
 
 
 def test_a_function_is_compiled_once_with_the_options_of_its_mesh(monkeypatch):
@@ -32,7 +53,8 @@ def test_a_function_is_compiled_once_with_the_options_of_its_mesh(monkeypatch):
         made.append(how)
         return jit(function, **how)
 
-    options = compiling.for_sampling("cpu")
+    mesh = parallel.local_mesh(jax.local_devices()[:1])
+    options = compiling.for_sampling(mesh)
     monkeypatch.setattr(compiling.jax, "jit", recorded)
 
     @compiling.jit(static_argnames=("mesh", "power"))
@@ -40,7 +62,6 @@ def test_a_function_is_compiled_once_with_the_options_of_its_mesh(monkeypatch):
         """To a power."""
         return x**power
 
-    mesh = parallel.local_mesh()
     for power in (2, 3):
         np.testing.assert_array_equal(raised(jnp.arange(3.0), mesh=mesh, power=power)[2], 2**power)
     assert made == [{"compiler_options": options, "static_argnames": ("mesh", "power")}]

@@ -92,7 +92,7 @@ def sampling_step(network, pictures, scale):
     encode = jax.jit(partial(text2im.encode_text, model, dtype=network.dtype))
     cond = encode(network.params, *captions(model, pictures)) | given
     rows = parallel.spread((x, t, cond if scale == 1 else (cond, cond)), network.mesh)
-    options = compiling.for_sampling(network.mesh.devices.flat[0].platform)
+    options = compiling.for_sampling(network.mesh)
     over_rows = parallel.over_rows(partial(called, network, scale), network.mesh)
     step = jax.jit(over_rows, compiler_options=options)
     return Part(partial(step, network.params, rows), pictures, step_flops(network, scale, rows))
