@@ -75,13 +75,15 @@ def main(arguments):
         raise ValueError("--devices and --device-memory are a dry run's; give --dry-run, too")
 
     # After parsing: --help need not wait for JAX.
+    from etils import epath
+
     from glide_jax import parallel
     from glide_jax.released.ready import ready
     from glide_jax.training.loop import train
     from glide_jax.training.stop import Stopped
 
     run = parsed.run or str(Path("runs") / parsed.recipe.name)
-    if not (Path(run) / "config.json").exists():
+    if not (epath.Path(run) / "config.json").exists():
         for parent in filter(None, (parsed.recipe.init_from, parsed.recipe.text_from)):
             ready(parent)
     parallel.start(parsed.coordinator, parsed.num_processes, parsed.process_id)

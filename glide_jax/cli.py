@@ -55,6 +55,9 @@ class Sampling:
 
 def parse(kind, args, prog, description, default=None):
     """Command-line arguments as the dataclass `kind`; bad ones are a ValueError, one sentence."""
+    for argument in args:
+        if re.match(r"-(?!inf\b|nan\b)[a-z][\w-]", argument, re.IGNORECASE):
+            raise ValueError(f"Unrecognized options: {argument}; perhaps you meant -{argument}")
     complaint = io.StringIO()
     defaults = {} if default is None else {"default": default}
     try:
@@ -82,7 +85,15 @@ def _in_one_line(box):
             parts.append([])
         elif line:
             parts[-1].append(line)
-    return "; ".join(" ".join(part) for part in parts if part)
+    told = "; ".join(" ".join(part) for part in parts if part)
+    # Of a value that is none of several types the types are told, not why it is none of each.
+    pattern = r"no type matching (.+) could be instantiated from \[(.*?)\]\. Got errors.*"
+    return re.sub(pattern, _of_several_types, told)
+
+
+def _of_several_types(found):
+    types = " or ".join(kind.strip("{}") for kind in found[1].split("|"))
+    return f"it takes {types}, not {found[2]}"
 
 
 def _nearest_name(box):
@@ -101,6 +112,8 @@ def check_port(port):
 
 def check_folder(option, folder):
     """Raises a ValueError, before the work, where a folder could not be made or written to."""
+    if re.match(r"\w{2,}:/", str(folder)):
+        raise ValueError(f"{option} is {str(folder)!r}; it must be on this machine")
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise ValueError(
@@ -139,7 +152,7 @@ def entry_point(main, prog):
     _silence_threads()
     try:
         main(sys.argv[1:])
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:  # the last of what reads gs:// and s3://
         print(f"{prog}: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -34,7 +34,9 @@ class Order(NamedTuple):
             if value < allowed:
                 raise ValueError(f"{name} is {value}; it must be {allowed} or more")
         if high + self.num > 2**32:
-            raise ValueError(f"seed is {high}; seed + num must be at most {2**32}")
+            raise ValueError(
+                f"seed is {high} and num {self.num}; together they must be at most {2**32}"
+            )
 
 
 def draw(

@@ -33,7 +33,6 @@ def inpaint(
     """Pictures of which a part is kept and the rest is drawn anew to fit a caption (GLIDE §3).
 
     Args:
-        pipeline: a `Pipeline`.
         images: uint8 [N, H, W, 3], of the model's side.
         masks: bool [N, H, W], True = keep.
         prompts: N strings, what each whole picture shows.
@@ -41,29 +40,22 @@ def inpaint(
         method: "model", for one that was trained to inpaint (the default where it was); for any
             model "replace", which puts the noised known pixels back after each step (the default
             otherwise), or "repaint", which also goes back and repeats steps.
-        jump_length: of "repaint", the steps that it goes back.
-        resamplings: of "repaint", how often each piece is gone through.
+        jump_length, resamplings: of "repaint", how many steps it goes back, and how often.
         clip: as there; it is shown the whole picture, and leads the part that is drawn anew.
 
-    The others are as in `Pipeline.text_to_image`; the defaults are the published ones.
+    The others, and the errors, are as in `Pipeline.text_to_image`; defaults are the published.
 
     Returns:
         uint8 [N * num, H, W, 3]. The kept pixels are near to what they were; `fitting.paste` puts
         them back.
-
-    Raises:
-        ValueError: names the argument, its value and what is allowed.
     """
-    model = pipeline.model
-    _check_base(model)
-    sees = model.unet.inpaint
-    method = method or ("model" if sees else "replace")
-    if method == "model" and not sees:
-        raise ValueError(
-            "method is 'model', but the model was not trained to inpaint: use 'replace' or "
-            "'repaint', or a model that was"
-        )
-    images, masks = _checked(images, prompts, model), _checked_masks(masks, images)
+    model, sees = pipeline.model, pipeline.model.unet.inpaint
+    check_base(model)
+    method = _checked_method(method, sees)
+    order = Order(num, seed, batch_size, progress, "inpainting")
+    order.check(prompts)
+    images = _checked(images, prompts, model)
+    masks = _checked_masks(masks, images)
     known = _repeated(num, as_input(images), as_mask(masks))
     settings = Settings(
         *(guidance_scale, guidance_interval, dynamic_threshold, sampler, steps, eta),
@@ -72,7 +64,6 @@ def inpaint(
         jump_length=jump_length,
         resamplings=resamplings,
     )
-    order = Order(num, seed, batch_size, progress, "inpainting")
     given = Given(inpaint_inputs(*known) if sees else {}, known)
     own = pipeline.network, pipeline.tokenizer, prompts, settings, order
     return draw(*own, negative_prompt=negative_prompt, given=given, clip=clip)
@@ -102,7 +93,6 @@ def image_to_image(
     """Pictures like given ones that fit a caption: SDEdit, or with `edit_from` DDIM inversion.
 
     Args:
-        pipeline: a `Pipeline`.
         images: uint8 [N, H, W, 3], of the model's side.
         prompts: N strings, what each is to become.
         strength: how much of the noise is added and taken away again, above 0 (nearly the picture
@@ -112,28 +102,22 @@ def image_to_image(
         clip: as there; it has no part in an inversion's way up.
         sampler: "ancestral" by default; an inversion takes "ddim" alone, with eta 0.
 
-    The others are as in `Pipeline.text_to_image`.
+    The others, and what is raised, are as in `Pipeline.text_to_image`.
 
     Returns:
         uint8 [N * num, H, W, 3].
 
-    Raises:
-        ValueError: names the argument, its value and what is allowed.
-
     Source: SDEdit, arXiv 2108.01073; DDIM inversion, arXiv 2010.02502, section 4.3.
     """
     model = pipeline.model
-    _check_base(model)
+    check_base(model)
+    order = Order(num, seed, batch_size, progress, "editing")
+    order.check(prompts)
     images = _checked(images, prompts, model)
     sampler = sampler or ("ancestral" if edit_from is None else "ddim")
     captions = None
     if edit_from is not None:
-        if sampler != "ddim" or eta:
-            raise ValueError(
-                f"sampler is {sampler!r} with eta {eta}; an inversion takes ddim with eta 0"
-            )
-        if isinstance(edit_from, str) or len(edit_from) != len(prompts):
-            raise ValueError(f"edit_from is {edit_from!r}; give a list, one for each prompt")
+        _check_inversion(edit_from, prompts, sampler, eta)
         captions = _repeated(num, *pipeline.tokenizer.encode(list(edit_from)))
     (start,) = _repeated(num, as_input(images))
     settings = Settings(
@@ -141,7 +125,6 @@ def image_to_image(
         clip_guidance_scale=clip_guidance_scale,
         strength=strength,
     )
-    order = Order(num, seed, batch_size, progress, "editing")
     inputs = nothing_kept(model, len(start))
     own = pipeline.network, pipeline.tokenizer, prompts, settings, order
     given = Given(inputs, start=start, start_captions=captions)
@@ -231,9 +214,30 @@ def known_pixels(known, number, model):
     return as_input(images), as_mask(_checked_masks(masks, images))
 
 
-def _check_base(model):
+def check_base(model):
+    """Raises a ValueError for a model that draws nothing, but enlarges."""
     if model.unet.low_res_size:
         raise ValueError("the model is an upsampler: it enlarges pictures (Pipeline.upsample)")
+
+
+def _checked_method(method, sees):
+    """How known pixels are kept, by a model that sees them or one that does not."""
+    method = method or ("model" if sees else "replace")
+    if method == "model" and not sees:
+        raise ValueError(
+            "method is 'model', but the model was not trained to inpaint: use 'replace' or "
+            "'repaint', or a model that was"
+        )
+    return method
+
+
+def _check_inversion(edit_from, prompts, sampler, eta):
+    if sampler != "ddim" or eta:
+        raise ValueError(
+            f"sampler is {sampler!r} with eta {eta}; an inversion takes ddim with eta 0"
+        )
+    if isinstance(edit_from, str) or len(edit_from) != len(prompts):
+        raise ValueError(f"edit_from is {edit_from!r}; give a list, one for each prompt")
 
 
 def _checked(images, prompts, model):

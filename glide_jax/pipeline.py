@@ -68,9 +68,8 @@ class Pipeline:
             num: pictures a prompt; the i-th is drawn from seed + i, at any batch size.
             guidance_scale: 1 is the model's own distribution, more follows the caption closer,
                 0 ignores it (classifier-free guidance, GLIDE §2.3).
-            guidance_interval: (low, high), the timesteps, of 0 to T - 1 and inclusive, at which
-                guidance leads; at others the captioned branch is computed alone. By default all
-                (Kynkäänniemi et al. 2024, arXiv 2404.07724).
+            guidance_interval: (low, high), the timesteps from 0 to T - 1, both inclusive, at which
+                guidance leads, by default all (Kynkäänniemi et al. 2024, arXiv 2404.07724).
             dynamic_threshold: the fraction of a picture's values, above 0 and up to 1, that
                 predictions are scaled by, rather than clipped (Imagen, arXiv 2205.11487, §2.3).
             negative_prompt: what guidance leads away from; "" is GLIDE's.
@@ -78,10 +77,8 @@ class Pipeline:
                 of 1 it leads alone, and no second branch is computed.
             clip_guidance_scale: how far it leads, 0 is not at all. It leads ddim and dpmpp at the
                 first nine tenths of the timesteps only (docs/guidance.md).
-            sampler: "ancestral" (as GLIDE's base model was published), "ddim" or "dpmpp"
-                (DPM-Solver++ 2M, steps even in log-SNR).
-            steps: a number, or for ancestral and ddim a published form such as "fast27". By default
-                `settings.default_steps`.
+            sampler: "ancestral", "ddim" or "dpmpp" (DPM-Solver++ 2M, steps even in log-SNR).
+            steps: a number or, but for dpmpp, a form like "fast27"; see `settings.default_steps`.
             eta: DDIM's noise, 0 (none) to 1.
             seed: an int, or one for each prompt.
             batch_size: pictures at a time, rounded up to a multiple of the devices.
@@ -95,21 +92,16 @@ class Pipeline:
         Raises:
             ValueError: names the argument, its value and what is allowed.
         """
-        if self.model.unet.low_res_size:
-            raise ValueError("the model is an upsampler: it enlarges pictures (Pipeline.upsample)")
+        editing.check_base(self.model)
         steps = default_steps(self.model) if steps is None else steps
         settings = Settings(
             *(guidance_scale, guidance_interval, dynamic_threshold, sampler, steps, eta),
             clip_guidance_scale=clip_guidance_scale,
         )
+        order = Order(num, seed, batch_size, progress)
+        order.check(prompts)
         inputs = editing.nothing_kept(self.model, len(prompts) * num)
-        own = (
-            self.network,
-            self.tokenizer,
-            prompts,
-            settings,
-            Order(num, seed, batch_size, progress),
-        )
+        own = self.network, self.tokenizer, prompts, settings, order
         return draw(*own, negative_prompt=negative_prompt, given=Given(inputs), clip=clip)
 
     inpaint = editing.inpaint

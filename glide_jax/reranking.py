@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 MARGIN = 0.25  # around what was drawn anew, on each side, of the longer side of its box
+SEEDS = 2**32  # as many as there are
 
 
 class Ranking(NamedTuple):
@@ -56,14 +57,18 @@ def rerank(draw, prompts, clip, *, num=1, rerank_from=32, masks=None, seed=0, ba
 
     Source: Ramesh et al. 2021, arXiv 2102.12092, section 2.6; GLIDE, arXiv 2112.10741, section 5.
     """
-    if not 1 <= num <= rerank_from:
+    if num < 1:
+        raise ValueError(f"num is {num}; it must be 1 or more")
+    if rerank_from < num:
         raise ValueError(f"rerank_from is {rerank_from}; it must be num, {num}, or more")
-    seeds = np.broadcast_to(seed, len(prompts)).astype(np.int64)
+    seeds = [int(own) for own in np.broadcast_to(seed, len(prompts))]
+    if seeds and max(seeds) + rerank_from > SEEDS:
+        raise ValueError(f"seed is {max(seeds)}; with rerank_from it must be at most {SEEDS}")
     calls = -(-rerank_from // max(1, batch_size // max(1, len(prompts))))
     each = -(-rerank_from // calls)
     kept = [[] for _ in prompts]
     for first in range(0, rerank_from, each):
-        own = list(seeds + first)
+        own = [seed + first for seed in seeds]
         images = draw(prompts, num=each, seed=own, batch_size=batch_size)
         scores = clip.scores(_looked_at(images, masks), prompts)
         for i, (image, score) in enumerate(zip(images, scores, strict=True)):
@@ -79,8 +84,8 @@ def draw_or_rerank(draw, prompts, settings, ranking: Ranking | None = None, mask
     """The Drawn of `draw(prompts, **settings)`; with a Ranking the best of more than these."""
     num, seed = settings["num"], settings["seed"]
     if ranking is None:
-        seeds = np.tile(seed + np.arange(num), len(prompts))
-        return Drawn(draw(prompts, **settings), seeds, None)
+        images = draw(prompts, **settings)
+        return Drawn(images, np.tile(seed + np.arange(num), len(prompts)), None)
     own = {"num": num, "seed": seed, "batch_size": settings["batch_size"], "masks": masks}
     draw = partial(draw, **settings)
     return rerank(draw, prompts, ranking.clip, rerank_from=ranking.rerank_from, **own)

@@ -19,7 +19,7 @@ def check_output(out):
 
 
 def save(drawn, prompts, arguments, settings):
-    """Writes a grid with a row for each prompt, or a file for each picture; returns what to say.
+    """Writes a grid, of several prompts a row for each, or a file a picture; says what it wrote.
 
     Args:
         drawn: the `reranking.Drawn`. Its scores, if any, also go into a JSON file beside.

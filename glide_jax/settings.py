@@ -47,8 +47,11 @@ class Settings(NamedTuple):
     def check(self):
         """Raises a ValueError that names the first one that is not allowed, and what is."""
         for name in ("guidance_scale", "noise_scale", "clip_guidance_scale"):
-            if not np.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be a finite number")
+            value = getattr(self, name)
+            if not np.isfinite(value):
+                raise ValueError(f"{name} is {value}; it must be a finite number")
+            if abs(value) > (most := float(np.finfo(np.float32).max)):
+                raise ValueError(f"{name} is {value}; it must be from -{most:.3g} to {most:.3g}")
         if self.guidance_interval is not None:
             low, high = self.guidance_interval
             if not 0 <= low <= high:

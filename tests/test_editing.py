@@ -174,6 +174,8 @@ NOTHING = np.ones_like(MASKS)
         (lambda p: p.inpaint(IMAGES, MASKS * 1, PROMPTS), "masks are int64 .* must be bool"),
         (lambda p: p.inpaint(IMAGES[:, :8], MASKS, PROMPTS), "images are uint8 .2, 8, 16, 3.; "),
         (lambda p: p.inpaint(IMAGES, MASKS, PROMPTS[:1]), "there are 2 images for 1 prompts"),
+        (lambda p: p.inpaint(IMAGES, MASKS, PROMPTS, num=-1), "num is -1; it must be 1 or more"),
+        (lambda p: p.image_to_image(IMAGES, PROMPTS, num=-1), "num is -1; it must be 1 or more"),
         (
             lambda p: p.image_to_image(IMAGES, PROMPTS, strength=0.0),
             "strength is 0.0; it must be above 0 and at most 1",
@@ -191,6 +193,11 @@ NOTHING = np.ones_like(MASKS)
 def test_what_means_nothing_is_refused(base, call, message):
     with pytest.raises(ValueError, match=message):
         call(base)
+
+
+def test_pictures_may_be_a_list(base):
+    drawn = base.inpaint(list(IMAGES), list(MASKS), PROMPTS, steps=2)
+    np.testing.assert_array_equal(drawn, base.inpaint(IMAGES, MASKS, PROMPTS, steps=2))
 
 
 def test_a_strength_that_leaves_no_step_is_refused(base):

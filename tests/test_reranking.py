@@ -62,6 +62,10 @@ def test_of_one_one_is_kept():
 def test_more_are_drawn_than_kept():
     with pytest.raises(ValueError, match="rerank_from is 3; it must be num, 4, or more"):
         rerank(Counting(), PROMPTS, Judge(), num=4, rerank_from=3)
+    with pytest.raises(ValueError, match="num is 0; it must be 1 or more"):
+        rerank(Counting(), PROMPTS, Judge(), num=0, rerank_from=3)
+    with pytest.raises(ValueError, match=f"seed is {2**64}; with rerank_from it must be at most"):
+        rerank(Counting(), PROMPTS, Judge(), seed=[0, 2**64], rerank_from=3)
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,11 @@ class Tokenizer:
 
         Returns:
             tokens int32 [N, context] and mask bool [N, context], true where there is caption.
+
+        Raises:
+            ValueError: a caption is not text.
         """
-        clean = CLEANERS[self.text.cleaning]
-        rows = [encoded.ids for encoded in self.encoding.encode_batch(list(map(clean, captions)))]
+        rows = [encoded.ids for encoded in self._encoded(captions)]
         context = self.text.context
         cut = sum(len(row) > context for row in rows)
         if cut and warn:
@@ -64,8 +66,16 @@ class Tokenizer:
 
     def offsets(self, captions):
         """(start, stop) of each token of each caption, in characters of the cleaned caption."""
+        return [each.offsets for each in self._encoded(captions)]
+
+    def _encoded(self, captions):
+        for caption in captions:
+            try:
+                caption.encode()
+            except UnicodeEncodeError:  # of bytes on the command line that are no UTF-8
+                raise ValueError(f"the caption {caption!r} is not text in UTF-8") from None
         clean = CLEANERS[self.text.cleaning]
-        return [each.offsets for each in self.encoding.encode_batch(list(map(clean, captions)))]
+        return self.encoding.encode_batch([clean(caption) for caption in captions])
 
     def to_json(self):
         """What `tokenizer.json` holds."""
