@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from glide_jax import Pipeline, sampling
+from glide_jax import Pipeline, parallel, sampling
 from glide_jax.layouts import LAYOUTS
 from tests import tiny, xla
 from tests.eight_devices import COUNTS, GUIDED
@@ -123,3 +123,8 @@ def test_no_program_is_compiled_twice(params, tokenizer, sampler):
         assert compiled == []
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+    with pytest.raises(ValueError, match="batch_size is 7; it must be a multiple of the 2 devices"):
+        parallel.check_batch_size(7)

@@ -271,3 +271,11 @@ def test_a_loss_that_is_not_finite_once_too_often_stops_the_run_at_its_step(
     loop.train(tolerating(2), tmp_path)
     assert read_metrics(tmp_path / "metrics.jsonl")[-2]["nonfinite"] == 2
     assert (tmp_path / "params.safetensors").exists()
+
+
+def test_batches_are_a_function_of_their_number(tokenizer):
+    stream = tiny.batches(2, 4, tokenizer)
+    again = tiny.batches(3, 4, tokenizer)[0]
+    jax.tree.map(np.testing.assert_array_equal, stream[1], again)
+    assert (stream[0]["image"] != stream[1]["image"]).any()
+    assert tiny.batches(3, 3, tokenizer) == []

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import time
+import warnings
 
 import jax
 
@@ -25,12 +26,29 @@ class MetricsLog:
 
 
 def read_metrics(path):
-    """The lines of a metrics.jsonl as dictionaries; none where there is no file."""
+    """The lines of a metrics.jsonl as dictionaries; none where there is no file.
+
+    What was not written to its end is left out: half a line of a killed run, and, with a warning,
+    lines that a power failure spoiled.
+    """
     if not path.exists():
         return []
-    lines = read_text(path).splitlines(keepends=True)
-    # A killed run may have left half a line at the end.
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    lines = [line for line in read_text(path).splitlines(keepends=True) if line.endswith("\n")]
+    rows = [row for row in map(_row, lines) if row is not None]
+    if spoiled := len(lines) - len(rows):
+        warnings.warn(
+            f"{path}: {spoiled} of {len(lines)} lines cannot be read and are left out", stacklevel=2
+        )
+    return rows
+
+
+def _row(line):
+    """A line's dictionary, or None where it holds none."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and "step" in row else None
 
 
 class Window:

@@ -70,7 +70,8 @@ class Report:
 
     def _log(self, done, window, bar):
         row = window.read()
-        row["learning_rate"] = float(self.learning_rate(done - 1))
+        # Steps that were left out do not count in the optimizer.
+        row["learning_rate"] = float(self.learning_rate(max(0, done - 1 - window.nonfinite)))
         if (memory := parallel.peak_memory()) is not None:
             row["device_gib"] = memory / 2**30
         self._write(done, row)
