@@ -1,6 +1,7 @@
 """The shapes data set: pictures, scenes and captions agree, and keep the rules."""
 
 import re
+import time
 from collections import Counter
 from math import hypot, pi
 
@@ -125,6 +126,17 @@ def test_example_is_pinned():
     ]
     place = example(0).scene.objects[0][3:]
     assert place == pytest.approx((0.7986779354836606, 0.4101428830287565, 0.1082716978085316))
+
+
+@pytest.mark.long
+def test_one_core_draws_over_two_thousand_a_second():
+    def seconds():
+        since = time.process_time()
+        for index in range(200):
+            example(index)
+        return time.process_time() - since
+
+    assert 200 / min(seconds() for _ in range(10)) > 2000
 
 
 def test_streams_differ():
