@@ -26,13 +26,14 @@ def for_gradients(platform, remat):
     return dict([_KEEP_BARRIERS]) if platform == "cpu" and remat != "none" else None
 
 
-def jit(**how):
+def jit(static_argnames=(), donate_argnames=()):
     """`jax.jit`, as a decorator, of a function of sampling that is told its mesh as `mesh`."""
+    names = {"static_argnames": static_argnames, "donate_argnames": donate_argnames}
 
     def decorate(function):
         @cache
         def jitted(mesh):
-            return jax.jit(function, compiler_options=for_sampling(mesh), **how)
+            return jax.jit(function, compiler_options=for_sampling(mesh), **names)
 
         @wraps(function)
         def call(*given, mesh, **more):

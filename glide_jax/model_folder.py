@@ -158,7 +158,7 @@ def load_params(path, model: config.Model):
     return jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), read_params(path, model))
 
 
-def read_params(path, model: config.Diffusion):
+def read_params(path, model: config.Model):
     """As `load_params`, but on the host and in the file's precision."""
     try:
         if "://" in str(path):

@@ -57,14 +57,16 @@ def test_a_function_is_compiled_once_with_the_options_of_its_mesh(monkeypatch):
     options = compiling.for_sampling(mesh)
     monkeypatch.setattr(compiling.jax, "jit", recorded)
 
-    @compiling.jit(static_argnames=("mesh", "power"))
+    names = {"static_argnames": ("mesh", "power"), "donate_argnames": ("x",)}
+
+    @compiling.jit(**names)
     def raised(x, *, mesh, power):
         """To a power."""
         return x**power
 
     for power in (2, 3):
         np.testing.assert_array_equal(raised(jnp.arange(3.0), mesh=mesh, power=power)[2], 2**power)
-    assert made == [{"compiler_options": options, "static_argnames": ("mesh", "power")}]
+    assert made == [{"compiler_options": options} | names]
     assert raised.__doc__ == "To a power."
     with pytest.raises(TypeError, match="mesh"):
         raised(jnp.arange(3.0), power=2)

@@ -68,7 +68,7 @@ class Optim:
     decay: Literal["constant", "linear", "cosine"] = "constant"
     """How the learning rate goes on from there to the last step."""
     final_fraction: float = 0.0
-    """The learning rate at the last step of a decay, in learning_rate."""
+    """Where a decay ends, one step after the last, in learning_rate."""
     beta1: float = 0.9
     beta2: float = 0.999
     weight_decay: float = 0.0

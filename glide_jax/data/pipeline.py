@@ -43,13 +43,12 @@ class Stream(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A picture (uint8 [size, size, 3]), one of its captions, how many broken ones it took, and
-    its index in the source."""
+    """A picture with one of its captions, and where it came from."""
 
-    image: np.ndarray
+    image: np.ndarray  # uint8 [size, size, 3]
     caption: str
-    replaced: int
-    index: int
+    replaced: int  # how many broken ones it stands in for
+    index: int  # in the source
 
 
 def make_stream(data: Data, source: Source, size: int) -> Stream:

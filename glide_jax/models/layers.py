@@ -59,8 +59,10 @@ def has_flash(q):
 
 
 def _attend_by_products(q, k, v, causal):
-    """q and k are each scaled by D ** -1/4, which keeps half-precision products in range; the
-    softmax is taken in float32."""
+    """Attention as two products with a softmax in float32 between them.
+
+    q and k are each scaled by D ** -1/4, which keeps half-precision products in range.
+    """
     scale = q.shape[-1] ** -0.25
     logits = jnp.einsum("blhd,bmhd->bhlm", q * scale, k * scale).astype(jnp.float32)
     if causal:

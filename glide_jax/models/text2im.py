@@ -68,7 +68,7 @@ def text_features(model: config.Diffusion, params, tokens, mask, *, dtype=jnp.fl
     """The text encoder alone, tokens and mask as for `encode_text`.
 
     Returns:
-        float32 [B, 4 model_channels] of the whole caption, and [B, ctx, width] of its tokens.
+        [B, 4 model_channels] of the whole caption, and [B, ctx, width] of its tokens.
     """
     text_encoder, _ = _networks(model, dtype)
     return text_encoder.apply({"params": params["text_encoder"]}, tokens, mask)

@@ -62,8 +62,10 @@ def adopt_model(recipe: config.Recipe, run):
 
 
 def _adopt_text(recipe):
-    """The tokenizer and the text encoder that a recipe takes, but for its projection to a UNet's
-    embedding: that belongs to the UNet, which is fresh."""
+    """The tokenizer and the text encoder that a recipe takes.
+
+    Its projection to a UNet's embedding is not taken: that belongs to the UNet, which is fresh.
+    """
     model, tokenizer, params = checkpoint.load_model(recipe.text_from, kind=None)
     encoder = params.get("text_encoder")
     if encoder is None:
