@@ -5,7 +5,7 @@
 The model is fetched and converted at first use; docs/released.md says how, and what to do where the
 address is out of reach. Captions go through its text encoder as it is: that is frozen, and 308 of
 the 385 million parameters are trained. Parameters, their moving average, the optimizer's state and
-gradients take 6.3 GiB of each device (7.2 with the text encoder trained, too, by --optim.freeze with
+gradients take 6.3 GiB of each device (7.2 with the text encoder trained, too: --optim.freeze with
 nothing after it).
 Activations come on top: with everything trained, 16 pictures took 3.5 GiB of an H200, in bfloat16
 (docs/performance.md). On your device, once the model is there

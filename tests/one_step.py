@@ -7,6 +7,7 @@ import numpy as np
 import optax
 
 from glide_jax.layouts import LAYOUTS
+from glide_jax.training.programs import make_programs
 from glide_jax.training.step import TrainState, init_state, make_step
 
 OPTIMIZER = optax.sgd(0.1, momentum=0.9)
@@ -44,6 +45,14 @@ def one_step(task, batch, params, *, over=None, accumulate=1, optimizer=OPTIMIZE
             gradient = jax.device_get(optax.tree.get(state.opt_state, "trace"))
     curve = np.array([each["loss"] for each in means])
     return Made(jax.device_get(state), gradient, jax.device_get(means[0]), curve)
+
+
+def first_step(recipe, batch, params):
+    """The means of a training's first step, as its compiled programs make it."""
+    programs = make_programs(recipe)
+    state = programs.begun(params, jax.random.key(0))
+    _, metrics = programs.step(state, programs.place(batch), programs.whole(jax.random.key(2)))
+    return {name: mean.total / mean.count for name, mean in jax.device_get(metrics).items()}
 
 
 def distance(one, other):

@@ -139,6 +139,22 @@ def test_an_average_without_decay_is_the_weights_themselves(tmp_path, tokenizer,
     for decay, average in averages.items():
         read = checkpoint.load_model(tmp_path, ema_decay=float(decay))[2]
         jax.tree.map(np.testing.assert_array_equal, read, average)
+    read = checkpoint.load_model(tmp_path)[2]
+    jax.tree.map(np.testing.assert_array_equal, read, averages["0.99"])
+
+
+def test_the_best_step_of_a_run_is_read(tmp_path, tokenizer, params):
+    model_folder.save_description(tmp_path, tiny.MODEL, tokenizer)
+    checkpoint.save_recipe(tmp_path, dataclasses.replace(tiny.RECIPE, keep_best="eval_loss"))
+    with checkpoint.Checkpoints(tmp_path, keep_best="eval_loss") as checkpoints:
+        for step, loss in ((1, 0.1), (2, 0.2)):
+            average = {"0.99": jax.tree.map(lambda leaf, by=step: leaf + by, params)}
+            state = TrainState(jnp.array(step), {"w": jnp.zeros(())}, average, ())
+            checkpoints.save(parallel.replicate(state), {"eval_loss": loss})
+    for step, by in (("best", 1), (None, 2), (2, 2)):
+        read = checkpoint.load_model(tmp_path, step=step)[2]
+        expected = jax.tree.map(lambda leaf, by=by: leaf + by, params)
+        jax.tree.map(np.testing.assert_array_equal, read, expected)
 
 
 def test_where_no_step_can_be_read_all_stay(tmp_path):

@@ -16,7 +16,7 @@ from glide_jax.training import loop
 from glide_jax.training.log import read_metrics
 from glide_jax.training.tasks import task_of
 from tests import tiny
-from tests.one_step import distance, one_step
+from tests.one_step import distance, first_step, one_step
 from train import CONFIGS, load_recipe
 
 MODEL = Classifier(channels=(4, 8, 8), features=16)
@@ -95,13 +95,12 @@ def test_even_logits_cost_log_49_and_the_labels_own_cost_nothing(batch, monkeypa
     assert found["accuracy"] == found["scene_accuracy"] == 1
 
 
-def test_two_devices_make_the_step_of_one(batch, params):
+def test_a_training_s_programs_make_the_step_of_one_device(batch, params):
     expected = one_step(task_of(RECIPE), batch, params)
-    found = one_step(task_of(RECIPE), batch, params, over="pmap")
     assert jax.local_device_count() == 2
-    assert distance(found.gradient, expected.gradient) < 1e-5
-    assert distance(found.state.params, expected.state.params) < 1e-5
-    np.testing.assert_allclose(found.means["loss"], expected.means["loss"], rtol=1e-5)
+    found = first_step(RECIPE, batch, params)
+    for name in ("loss", "accuracy", "grad_norm"):
+        np.testing.assert_allclose(found[name], expected.means[name], rtol=1e-5)
 
 
 @pytest.mark.long

@@ -128,3 +128,16 @@ def test_no_program_is_compiled_twice(params, tokenizer, sampler):
 def test_a_batch_that_does_not_divide_is_refused():
     with pytest.raises(ValueError, match="batch_size is 7; it must be a multiple of the 2 devices"):
         parallel.check_batch_size(7)
+    with pytest.raises(ValueError, match="of the 2 devices, in 4 parts each"):
+        parallel.check_batch_size(4, accumulate=4)
+
+
+def test_processes_are_told_by_the_environment(monkeypatch):
+    joined = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *given: joined.append(given))
+    known = {"COORDINATOR_ADDRESS": "h:1", "NUM_PROCESSES": "2", "PROCESS_ID": "1"}
+    for name, value in known.items():
+        monkeypatch.setenv(f"JAX_{name}", value)
+    parallel.start(None)
+    parallel.start("other:2", 3, 0)
+    assert joined == [("h:1", 2, 1), ("other:2", 3, 0)]

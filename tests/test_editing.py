@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from glide_jax import Pipeline, sampling
+from glide_jax import Pipeline, editing, pipeline, sampling
 from glide_jax.diffusion.schedule import make_schedule
+from glide_jax.drawing import Order
 from glide_jax.settings import Settings
 from tests import tiny
 
@@ -124,7 +126,7 @@ def test_inversion_under_the_same_caption_gives_the_picture_back_and_another_one
     # Smooth pictures: a random network's path is followed by small steps only.
     smooth = np.full_like(IMAGES, 128)
     smooth[:, 4:12, 4:12] = 150
-    settings = {"edit_from": PROMPTS, "guidance_scale": 1.0, "steps": 200, "strength": 0.3}
+    settings = {"edit_from": PROMPTS, "guidance_scale": 1.0, "strength": 0.3}
     errors = {}
     for steps in (20, 100):
         settings["steps"] = steps
@@ -154,6 +156,79 @@ def test_a_run_shorter_than_the_noise_keeps_its_timesteps():
     assert up.t_next[-1] == short.t[0]
     # RePaint's jumps are no part of the way up.
     assert len(settings._replace(inpaint_method="repaint").inversion(MODEL).t) == len(up.t)
+
+
+HOW = {"guidance_scale": 2.5, "negative_prompt": "x", "sampler": "ddim", "steps": 7}
+MORE = {"guidance_interval": (9, 99), "dynamic_threshold": 0.5, "eta": 0.25}
+CLIP = {"clip": "a CLIP", "clip_guidance_scale": 1.5}
+MANY = {"num": 2, "seed": 5, "batch_size": 3, "progress": True}
+ASKED = Settings(2.5, (9, 99), 0.5, "ddim", 7, 0.25, clip_guidance_scale=1.5)
+REPAINT = {"inpaint_method": "repaint", "jump_length": 2, "resamplings": 3}
+
+
+@pytest.fixture
+def orders(monkeypatch):
+    """(settings, order, negative prompt, clip) of each call of `draw`, which draws white."""
+    made = []
+
+    def draw(network, tokenizer, prompts, settings, order, *, given, negative_prompt, clip=None):
+        made.append((settings, order, negative_prompt, clip))
+        side = network.model.unet.image_size
+        return np.full((len(prompts) * order.num, side, side, 3), 255, np.uint8)
+
+    monkeypatch.setattr(editing, "draw", draw)
+    monkeypatch.setattr(pipeline, "draw", draw)
+    return made
+
+
+def test_every_method_passes_on_what_is_asked(base, upsampler, orders):
+    everything = HOW | MORE | CLIP | MANY
+    base.text_to_image(PROMPTS, **everything)
+    method = {"method": "repaint", "jump_length": 2, "resamplings": 3}
+    base.inpaint(IMAGES, MASKS, PROMPTS, **everything, **method)
+    base.image_to_image(IMAGES, PROMPTS, strength=0.75, **everything)
+    upsampling = HOW | {"eta": 0.25, "strength": 0.5, "noise_scale": 0.9, "seed": 5}
+    small = IMAGES[:, ::2, ::2]
+    upsampler.upsample(small, PROMPTS, batch_size=3, progress=True, **upsampling)
+    kinds = (
+        ("sampling", 2, ASKED, "a CLIP"),
+        ("inpainting", 2, ASKED._replace(**REPAINT), "a CLIP"),
+        ("editing", 2, ASKED._replace(strength=0.75), "a CLIP"),
+        (
+            "upsampling",
+            1,
+            Settings(2.5, sampler="ddim", steps=7, eta=0.25, noise_scale=0.9, strength=0.5),
+            None,
+        ),
+    )
+    assert orders == [
+        (settings, Order(num, 5, 3, True, what), "x", clip) for what, num, settings, clip in kinds
+    ]
+
+
+def test_each_edit_is_asked_for_alike_and_keeps_what_it_may(base, orders):
+    edits = list(zip(MASKS, PROMPTS, strict=True))
+    made = base.edit(IMAGES[0], edits, method="repaint", seed=5, progress=True, **HOW, **CLIP)
+    expected = Settings(
+        2.5, None, None, "ddim", 7, clip_guidance_scale=1.5, inpaint_method="repaint"
+    )
+    assert orders == [
+        (expected, Order(1, seed, 16, True, "inpainting"), "x", "a CLIP") for seed in (5, 6)
+    ]
+    kept = IMAGES[0]
+    for image, mask in zip(made, MASKS, strict=True):  # white where it was drawn
+        kept = np.where(mask[..., None], kept, 255)
+        np.testing.assert_array_equal(image, kept)
+
+
+def test_a_threshold_is_taken_by_every_way_to_keep_pixels():
+    x_0, known = jnp.array([4.0, -2, 1]).reshape(1, 1, 1, 3), jnp.zeros((1, 1, 1, 3))
+    own = Settings(dynamic_threshold=1.0).traced()
+    for method in (None, "model", "replace", "repaint"):
+        hooks = sampling._hooks(MODEL, own, method, (known, known[..., :1]))
+        scaled = hooks.x0_fn(x_0, x_0, jnp.zeros(1, int))
+        np.testing.assert_allclose(scaled.ravel(), [1, -0.5, 0.25])  # by 4, Imagen §2.3
+        assert (hooks.after_step is None) == (method in (None, "model"))
 
 
 NOTHING = np.ones_like(MASKS)

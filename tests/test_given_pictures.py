@@ -137,8 +137,7 @@ def test_the_network_gets_what_was_drawn(monkeypatch):
     task.loss({}, batch, key)
     (cond,) = seen
     jax.tree.map(np.testing.assert_array_equal, cond, {"text_emb": 7} | task.draw(batch, key).given)
-    found = task.evaluate({}, batch, key)
-    assert found["caption_gap"] == 0 and np.isfinite(found["eval_loss"])
+    assert np.isfinite(task.evaluate({}, batch, key)["eval_loss"])
 
 
 @pytest.mark.parametrize(

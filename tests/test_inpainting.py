@@ -58,7 +58,7 @@ def test_every_stepper_can_put_back_and_jump(stepper):
         resampling_trajectory(SCHEDULE, 5, 3), stepper, after_step=replace_known(IMAGE, MASK, WHOLE)
     )
     # Nearer to the conditional mean than the unconditional one, which is 0.
-    assert abs(drawn.mean() - MEAN) < 0.25 * MEAN
+    assert abs(drawn.mean() - MEAN) < 0.35 * MEAN
 
 
 def test_known_pixels_are_noised_as_far_as_the_step_has_come():

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import shutil
 import signal
 from types import SimpleNamespace
 
@@ -30,7 +31,7 @@ SHORT = dataclasses.replace(
     log_every=2,
     checkpoint_every=2,
     sample_every=6,
-    optim=dataclasses.replace(tiny.RECIPE.optim, warmup_steps=1),
+    optim=dataclasses.replace(tiny.RECIPE.optim, warmup_steps=1, ema_decays=(0.99, 0.5)),
 )
 
 
@@ -121,6 +122,14 @@ def test_a_run_is_not_taken_back(finished):
     with pytest.raises(ValueError, match="is at step 6 already; --steps is 4"):
         loop.train(dataclasses.replace(SHORT, steps=4), finished)
     assert json.loads((finished / "recipe.json").read_text())["steps"] == 6
+
+
+def test_a_run_that_goes_on_has_no_end_until_it_comes(finished, tmp_path, monkeypatch):
+    run = shutil.copytree(finished, tmp_path / "run")
+    monkeypatch.setattr(loop, "run_steps", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        loop.train(dataclasses.replace(SHORT, steps=8), run)
+    assert not (run / "params.safetensors").exists()
 
 
 def test_a_folder_that_holds_no_run_is_left_alone(tmp_path):

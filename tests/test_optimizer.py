@@ -67,6 +67,17 @@ def test_only_matrices_decay_and_gradients_are_clipped():
     assert np.abs(updates["kernel"] + 0.05).max() < 0.01
 
 
+def test_moments_decay_as_asked():
+    optim = Optim(learning_rate=0.1, warmup_steps=0, clip_norm=10, beta1=0.5, beta2=0.75)
+    optimizer = make_optimizer(Recipe("x", optim=optim, steps=10))
+    params = {"bias": jnp.zeros(1)}
+    state = optimizer.init(params)
+    for gradient in (1.0, 3.0):
+        updates, state = optimizer.update({"bias": jnp.full(1, gradient)}, state, params)
+    # Of 1 and 3, without their bias: 1.75 / 0.75 over the root of 2.4375 / 0.4375.
+    np.testing.assert_allclose(updates["bias"], -0.1 * (7 / 3) / np.sqrt(39 / 7), rtol=1e-5)
+
+
 def test_muon_moves_a_kernel_by_an_orthogonal_matrix_and_all_else_as_adamw_does():
     optim = Optim(
         "muon", learning_rate=0.01, warmup_steps=0, weight_decay=0.5, no_weight_decay=("conv",)

@@ -8,6 +8,7 @@ import pytest
 from glide_jax import compiling
 from glide_jax.config import Data, Recipe
 from glide_jax.layouts import LAYOUTS
+from glide_jax.training import programs
 from glide_jax.training.programs import make_programs, programs_of
 from tests import tiny
 
@@ -64,6 +65,15 @@ def test_what_they_depend_on_does(name):
         recipe = replace(RECIPE, timestep_sampler="logit_normal")
     changed = replace(recipe, **{name: OTHER[name]})
     assert make_programs(changed) is not make_programs(recipe)
+
+
+def test_a_task_is_made_for_the_precision_and_the_axis_of_its_step(monkeypatch):
+    made, task_of = [], programs.task_of
+    monkeypatch.setattr(programs, "task_of", lambda *given: made.append(given) or task_of(*given))
+    for name, layout in LAYOUTS.items():
+        recipe = replace(tiny.RECIPE, parallel=name)
+        programs_of.__wrapped__(recipe, jnp.bfloat16)
+        assert made.pop() == (recipe, jnp.bfloat16, layout.axis_name)
 
 
 def test_a_step_is_compiled_so_that_what_is_to_be_computed_anew_is(monkeypatch):

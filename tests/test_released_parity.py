@@ -61,13 +61,18 @@ def salted(published, tmp_path_factory):
 
 
 @pytest.mark.long
-def test_the_published_figures_are_met(published, capsys):
-    parity.run(parity.Arguments(published))
+def test_the_published_figures_are_met_and_dumped_in_their_layout(published, tmp_path, capsys):
+    parity.run(parity.Arguments(published, dump=tmp_path / "ours.npz"))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("| figures | parameters |")
     assert sum("| tiny-" in line for line in lines) == 5
     assert not any("OVER" in line for line in lines)
     assert lines[-1] == f"not compared, for {published} has it not: tokens.json"
+    with np.load(published / "unet_tiny.npz") as file, np.load(tmp_path / "ours.npz") as outputs:
+        for key in file.files:
+            if key.rpartition("/")[2] in ("out", "xf_proj", "xf_out"):
+                assert outputs[key].shape == file[key].shape
+        assert outputs["tiny-text2im/out"].dtype == np.float32
 
 
 @pytest.mark.long
@@ -77,16 +82,6 @@ def test_another_salt_gives_other_figures_which_are_met_with_that_salt_only(salt
     assert {"tiny-text2im", "respacing"} < {row.name for row in rows}
     drawn = [row for row in rows_and_outputs(salted)[0] if "schedule" not in row.name]
     assert all(row.share > 1 for row in drawn if row.name != "respacing")
-
-
-@pytest.mark.long
-def test_what_is_dumped_has_the_keys_and_layout_of_the_published(published):
-    _, outputs = rows_and_outputs(published)
-    with np.load(published / "unet_tiny.npz") as file:
-        for key in file.files:
-            if key.rpartition("/")[2] in ("out", "xf_proj", "xf_out"):
-                assert outputs[key].shape == file[key].shape
-    assert outputs["tiny-text2im/out"].dtype == np.float32
 
 
 @pytest.mark.long

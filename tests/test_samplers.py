@@ -16,6 +16,7 @@ from glide_jax.diffusion.samplers import Hooks, init_carry, normal, run_segment,
 from glide_jax.diffusion.schedule import make_schedule, respace
 from glide_jax.diffusion.steppers import ancestral, ddim, ddim_inversion, dpm_solver_pp_2m
 from glide_jax.diffusion.trajectory import (
+    Jump,
     inversion_trajectory,
     make_trajectory,
     reverse_trajectory,
@@ -95,6 +96,15 @@ def test_single_steps_are_the_published_ones(run, figure, stepper, guided):
         # rtol for the one figure that is far from 1 (334): its unclipped x_0 is divided by 5e-5.
         theirs = nhwc(published[f"p{i}/{figure}"])
         compare(f"single steps: {figure}", ours, theirs, rtol=1e-6, atol=5e-5)
+
+
+def test_a_jump_draws_noise_of_its_own():
+    jump = Jump(np.zeros(1, np.float32), np.ones(1, np.float32))  # nothing but its noise is left
+    entry = steps_between(TRAJECTORY, 0, 1)._replace(jump=jump)
+    x = jax.jit(lambda x: sample(denoise, x, KEYS, entry, ancestral()))(X_T)
+    for key, image in zip(KEYS, x, strict=True):
+        own = jax.random.fold_in(jax.random.fold_in(key, entry.number[0]), 2)
+        np.testing.assert_allclose(image, jax.random.normal(own, image.shape), atol=1e-6)
 
 
 def test_inversion_steps_are_the_published_ones(run):

@@ -95,6 +95,33 @@ def test_a_step_that_is_not_finite_changes_nothing_but_is_counted(bad):
     assert again.params["w"] < after.params["w"] and metrics["nonfinite"].total == 0
 
 
+def test_each_step_draws_anew():
+    class Drawing(Quadratic):
+        def loss(self, params, batch, key, timestep_stats):
+            loss = jax.random.uniform(key) + 0 * params["w"]
+            return loss[0], Seen({"loss": Mean.of(loss)}, {})
+
+    step = jax.jit(make_step(Drawing(), optax.sgd(0.1)))
+    state = init_state({"w": jnp.zeros(1)}, optax.sgd(0.1), (0.9,))
+    for number in range(3):
+        state, metrics = step(state, {"x": jnp.ones((4, 1))}, NO_KEY)
+        expected = jax.random.uniform(jax.random.fold_in(NO_KEY, number))
+        np.testing.assert_allclose(metrics["loss"].total, expected, rtol=1e-6)
+
+
+def test_a_finite_loss_with_a_gradient_that_is_not_is_counted_too():
+    class Steep(Quadratic):
+        def loss(self, params, batch, key, timestep_stats):
+            loss = jnp.sqrt(params["w"])  # 0 at 0, where it rises without bound
+            return loss[0], Seen({"loss": Mean.of(loss)}, {})
+
+    optimizer = make_optimizer(Recipe("x", steps=10))
+    state = init_state({"w": jnp.zeros(1)}, optimizer, (0.9,))
+    state, metrics = jax.jit(make_step(Steep(), optimizer))(state, {"x": jnp.ones((4, 1))}, NO_KEY)
+    assert metrics["nonfinite"].total == 1 and metrics["loss"].count == 0
+    assert nonfinite_steps(state) == 1 and state.params["w"] == 0
+
+
 @pytest.mark.long
 def test_devices_and_parts_together_make_the_step_of_one(tokenizer):
     # The sampler of timesteps that learns, so that its history is compared, too.

@@ -130,6 +130,17 @@ def test_every_condition_changes_only_its_own_picture(params, inputs):
     assert np.abs(out[1] - empty[1]).max() > 1e-3
 
 
+def test_blocks_of_a_fresh_model_begin_as_nothing():
+    """The last kernel of each is zero (arXiv 2105.05233's code), and no other is."""
+    params = jax.jit(partial(text2im.init, tiny.MODEL))(jax.random.key(0))
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    kernels = {"/".join(k.key for k in keys[:-1]): leaf for keys, leaf in leaves if leaf.ndim > 1}
+    zero = {name for name, leaf in kernels.items() if not leaf.any()}
+    last = {name for name in kernels if name.startswith("unet/")}
+    assert zero == {name for name in last if name.rpartition("/")[2] in ("out_conv", "out")}
+    assert len(zero) > 8
+
+
 def test_fresh_model_predicts_zero(inputs):
     tokens, mask, x, t = inputs
     params = jax.jit(partial(text2im.init, tiny.MODEL))(jax.random.key(0))
