@@ -92,6 +92,7 @@ def test_another_field_of_captions_jsonl(tmp_path):
         ({"file": "a.png", "caption": ""}, "a.png: its caption is empty"),
         ({"file": "a.png", "caption": []}, "a.png: its caption is empty"),
         ({"file": "a.png", "caption": 3}, "a.png: its caption is empty"),
+        ({"file": "a.png", "caption": "\ud83d"}, "a.png: its caption is not text in UTF-8"),
         ({"file": "a.png"}, "a.png: it has no field 'caption', but file"),
         ({"file": "a.png", "caption": None}, "a.png: it has no field 'caption', but file, caption"),
         ({"file": "b.png", "caption": "b"}, "b.png: there is no file b.png"),

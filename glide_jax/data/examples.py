@@ -36,12 +36,16 @@ def captions_in(value, name) -> list[str]:
     """The captions that a field holds: a string or a list of them, none of which is blank.
 
     Raises:
-        BadExample: there is none; `name` is the example's.
+        BadExample: there is none, or one is no text; `name` is the example's.
     """
     texts = value if isinstance(value, list) else [value]
     captions = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
     if not captions:
         raise BadExample(f"{name}: its caption is empty")
+    try:
+        "".join(captions).encode()
+    except UnicodeEncodeError:  # JSON can write half of a pair of surrogates
+        raise BadExample(f"{name}: its caption is not text in UTF-8") from None
     return captions
 
 
