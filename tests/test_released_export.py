@@ -13,7 +13,7 @@ from glide_jax.released import __main__ as command
 from glide_jax.released import torch_file
 from glide_jax.released.convert import convert
 from glide_jax.released.export import export
-from glide_jax.released.names import from_pytorch
+from glide_jax.released.names import clip_from_pytorch, from_pytorch
 from glide_jax.text.tokenizer import NoTokenizer
 from glide_jax.training.step import TrainState
 from tests import released, tiny
@@ -62,18 +62,38 @@ def test_a_clip_with_a_scale_of_its_own_is_refused(tmp_path):
     assert not list(tmp_path.glob("*.pt"))
 
 
+def begin_run(run, model, params):
+    """A training run with one checkpoint, of these averaged weights, and without an end."""
+    model_folder.save_description(run, model, NoTokenizer(model.text))
+    checkpoint.save_recipe(run, tiny.RECIPE)
+    others = jax.tree.map(np.zeros_like, params)
+    state = TrainState(jnp.array(3), others, {"0.99": params}, ())
+    with checkpoint.Checkpoints(run) as checkpoints:
+        checkpoints.save(parallel.replicate(state))
+
+
 def test_a_training_run_is_exported_before_its_end(tmp_path):
     model, name = released.model_of("tiny-text2im"), "tiny-text2im"
     weights = released.state_dict(name)
     params = from_pytorch(weights, model_folder.param_shapes(model))
-    model_folder.save_description(tmp_path / "run", model, NoTokenizer(model.text))
-    checkpoint.save_recipe(tmp_path / "run", tiny.RECIPE)
-    others = jax.tree.map(np.zeros_like, params)
-    state = TrainState(jnp.array(3), others, {"0.99": params}, ())
-    with checkpoint.Checkpoints(tmp_path / "run") as checkpoints:
-        checkpoints.save(parallel.replicate(state))
+    begin_run(tmp_path / "run", model, params)
     export(tmp_path / "run", tmp_path / "run.pt")
     assert_same_bits(tmp_path / "run.pt", weights)
+
+
+def test_so_is_that_of_a_clip_whose_files_are_not_overwritten(tmp_path):
+    names, model = ("tiny-clip-image", "tiny-clip-text"), released.clip_model()
+    dicts = [released.state_dict(name) for name in names]
+    begin_run(tmp_path / "run", model, clip_from_pytorch(*dicts, model_folder.param_shapes(model)))
+    out = tmp_path / "clip.pt"
+    command.main(["export", str(tmp_path / "run"), "--out", str(out)])
+    files = [tmp_path / f"clip_{tower}_enc.pt" for tower in ("image", "text")]
+    for file, weights in zip(files, dicts, strict=True):
+        assert_same_bits(file, weights)
+    files[0].unlink()
+    with pytest.raises(ValueError, match="--out gives '.*clip_text_enc.pt', which is there alrea"):
+        command.main(["export", str(tmp_path / "run"), "--out", str(out)])
+    assert not files[0].exists()
 
 
 @pytest.mark.parametrize("changed", [{"norm_groups": 16}, {"patch": 2}])
@@ -94,7 +114,7 @@ def test_the_command_and_what_it_refuses(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == f"{out}\n"
     assert_same_bits(out, released.state_dict("tiny-text2im"))
     for arguments, message in (
-        ((tmp_path / "model", "--out", out), f"--out is '{out}', which is there already; remove"),
+        ((tmp_path / "model", "--out", out), f"--out gives '{out}', which is there already; rem"),
         ((tmp_path / "model", "--out", tmp_path / "x.npz"), "x.npz has none of the suffixes"),
         (
             (tmp_path / "model", "--out", tmp_path / "no" / "x.pt"),

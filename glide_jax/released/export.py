@@ -17,6 +17,7 @@ from glide_jax.released.names import CLIP_LOGIT_SCALE, to_pytorch
 WEIGHTS = "params.safetensors"
 # What the published code leaves no choice in.
 FIXED = {"patch": 1, "norm_groups": 32}
+TOWERS = ("image", "text")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +32,10 @@ class Arguments:
 
 def run(arguments: Arguments):
     """Exports, and prints where the file is."""
-    if arguments.out.exists():
-        raise ValueError(f"--out is {str(arguments.out)!r}, which is there already; remove it")
+    model, _ = model_folder.load_description(model_folder.find_model(arguments.model), kind=None)
+    for path in _files(model, arguments.out):
+        if path.exists():
+            raise ValueError(f"--out gives {str(path)!r}, which is there already; remove it")
     print(*export(arguments.model, arguments.out), sep="\n")
 
 
@@ -56,32 +59,48 @@ def export(name_or_folder, path):
     """
     folder = model_folder.find_model(name_or_folder)
     model, _ = model_folder.load_description(folder, kind=None)
-    if isinstance(model, config.Clip):
-        return _export_clip(model_folder.read_params(folder / WEIGHTS, model), Path(path))
     if isinstance(model, config.Classifier | config.Tagger):
         title = model_folder.KINDS[model_folder.kind_of(model)].title
         raise ValueError(f"{folder} holds {title}, which the published code does not know")
+    if isinstance(model, config.Diffusion):
+        _check_fixed(model, folder)
+    files, params = _files(model, Path(path)), _params(folder, model)
+    parts = _towers(params) if isinstance(model, config.Clip) else [params]
+    for file, part in zip(files, parts, strict=True):
+        torch_file.write(file, to_pytorch(part))
+    return files
+
+
+def _files(model, path):
+    """The files that a model is exported to: one, or of a CLIP one for each tower."""
+    if isinstance(model, config.Clip):
+        return [path.with_stem(f"{path.stem}_{tower}_enc") for tower in TOWERS]
+    return [path]
+
+
+def _params(folder, model):
+    """The parameters of a model folder in its precision, or those of a training run."""
+    if (folder / WEIGHTS).exists():
+        return model_folder.read_params(folder / WEIGHTS, model)
+    _, _, params = checkpoint.load_model(folder, kind=model_folder.kind_of(model))
+    return params
+
+
+def _check_fixed(model, folder):
+    """Raises a ValueError where a UNet differs in what the published code leaves no choice in."""
     for name, value in FIXED.items():
         if getattr(model.unet, name) != value:
             raise ValueError(
                 f"UNet.{name} of {folder} is {getattr(model.unet, name)}; the published code knows "
                 f"{value} only"
             )
-    if (folder / WEIGHTS).exists():
-        params = model_folder.read_params(folder / WEIGHTS, model)
-    else:
-        _, _, params = checkpoint.load_model(folder)
-    torch_file.write(path, to_pytorch(params))
-    return [path]
 
 
-def _export_clip(params, path):
+def _towers(params):
+    """The parameters of a CLIP's towers; a ValueError where its scale is not the published one."""
     if np.float32(params["logit_scale"]) != np.log(np.float32(CLIP_LOGIT_SCALE)):
         raise ValueError(
             f"the logit scale is {np.exp(params['logit_scale']):g}; the published code knows "
             f"{CLIP_LOGIT_SCALE:g} only"
         )
-    paths = {tower: path.with_stem(f"{path.stem}_{tower}_enc") for tower in ("image", "text")}
-    for tower, file in paths.items():
-        torch_file.write(file, to_pytorch(params[tower]))
-    return list(paths.values())
+    return [params[tower] for tower in TOWERS]
