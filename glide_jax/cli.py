@@ -121,6 +121,13 @@ def check_folder(option, folder):
         )
 
 
+def check_file(option, path):
+    """Raises a ValueError, before the work, where a file could not be written."""
+    check_folder(option, path.parent)
+    if path.is_dir():
+        raise ValueError(f"{option} is {str(path)!r}, which is a folder; name a file")
+
+
 def _silence_threads():
     """What goes wrong in the threads that save is told once, by the error that is raised of it."""
     # Orbax logs it from each of its threads, with tracebacks.

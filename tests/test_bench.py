@@ -148,6 +148,7 @@ def test_the_table_has_a_line_for_each_part(measured):
     ("values", "complaint"),
     (
         ({"rounds": 0}, "--rounds is 0; it must be 1 or more"),
+        ({"batch_size": 0}, "--batch-size is 0; it must be 1 or more"),
         ({"guidance_scale": float("nan")}, "--guidance-scale is nan; it must be finite"),
         ({"pictures": 3}, "--pictures is 3; it must be a multiple of the 2 devices"),
         ({"recipe": "configs/shapes_clip.py"}, "which is of no diffusion model"),
@@ -172,6 +173,19 @@ def test_a_rival_that_cannot_be_run_is_told(tmp_path):
     arguments = Arguments("configs/tiny.py", ("data",), pictures=2, against=tmp_path / "other.py")
     with pytest.raises(ValueError, match="other.py' cannot be run: ModuleNotFoundError"):
         measure(arguments)
+
+
+def test_what_would_fail_after_the_work_is_refused_before_it(tmp_path, monkeypatch):
+    def make_parts(*_):
+        raise AssertionError("parts were made")
+
+    monkeypatch.setattr(parts, "make_parts", make_parts)
+    (tmp_path / "other.py").write_text("make = None")
+    more = ["--recipe", "configs/tiny.py", "--pictures", "2"]
+    with pytest.raises(ValueError, match="other.py', which has no make"):
+        main([*more, "--against", str(tmp_path / "other.py"), "--out", str(tmp_path / "x.json")])
+    with pytest.raises(ValueError, match="--out is '.*', which is a folder; name a file"):
+        main([*more, "--out", str(tmp_path)])
 
 
 def test_a_whole_sampling_counts_all_steps(monkeypatch):

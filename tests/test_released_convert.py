@@ -151,6 +151,7 @@ def test_what_is_no_clip_is_named(towers, tmp_path):
         ([tmp_path / "wrong.pt", text], told, "has 17 patches, which make no square"),
         ([image, text], known.NOTHING, "give --head-channels, --text-heads, --schedule"),
         ([image, text], of(told, head_channels=12), "head_channels is 12; allowed: divisors of 32"),
+        ([image, text], of(told, head_channels=0), "head_channels is 0; it must be 1 or more"),
         ([image, text], of(told, image_size=8), "image_size is 8, but its shapes tell otherwise"),
     ):
         with pytest.raises(ValueError, match=f"cannot be converted: .*{re.escape(message)}"):

@@ -115,6 +115,9 @@ def test_the_command_measures_a_model_folder(timesteps, tmp_path, tokenizer, cap
 def test_the_command_refuses_what_it_cannot_measure(tmp_path, params, tokenizer):
     with pytest.raises(ValueError, match="--num is 300; it must be a multiple of 256"):
         command.main(["--model", "x", "--num", "300"])
+    for seed in ("-1", "99999999999999999999"):
+        with pytest.raises(ValueError, match=f"--seed is {seed}; allowed: 0 to 4294967295"):
+            command.main(["--model", "x", "--seed", seed])
     model_folder.save_model(tmp_path, tiny.MODEL, tokenizer, params)
     with pytest.raises(ValueError, match="holds a diffusion model, .* here a CLIP is needed"):
         command.main(["--model", str(tmp_path), "--out", str(tmp_path / "out")])

@@ -4,6 +4,8 @@ import shutil
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from PIL import Image
 from glide_jax import model_folder
 from glide_jax.images import read_settings, save_png
 from glide_jax.web import studio as studios
-from glide_jax.web.asked import Asked
+from glide_jax.web.asked import Asked, Limits
 from tests import tiny, web_requests
 from tests.slow_painter import SIDE, SlowPainter
 
@@ -46,6 +48,16 @@ def address(tmp_path_factory, tokenizer):
         _, where, _ = blocks.launch(prevent_thread_lock=True, **page.LAUNCH)
         yield where
         blocks.close()
+
+
+def test_the_settings_begin_within_the_limits(monkeypatch):
+    from glide_jax.web import page
+
+    gradio = MagicMock()
+    monkeypatch.setattr(page, "gr", gradio)
+    page._settings(SimpleNamespace(limits=Limits(images=2, steps=9), base={"tiny": None}), {})
+    ranges = {call.kwargs["label"]: call.args for call in gradio.Slider.call_args_list}
+    assert ranges["Steps"] == (1, 9, 9) and ranges["Number"] == (1, 2, 2)
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,8 @@ class Arguments:
         for name in ("rounds", "pictures", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} is {getattr(self, name)}; it must be 1 or more")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"--batch-size is {self.batch_size}; it must be 1 or more")
         if not math.isfinite(self.guidance_scale):
             raise ValueError(f"--guidance-scale is {self.guidance_scale}; it must be finite")
 
@@ -63,7 +65,7 @@ class Arguments:
             recipe = config.Recipe(name=self.recipe, model=model)
         if not isinstance(recipe.model, config.Diffusion):
             raise ValueError(f"--recipe is {self.recipe!r}, which is of no diffusion model")
-        batch_size = self.batch_size or recipe.batch_size
+        batch_size = recipe.batch_size if self.batch_size is None else self.batch_size
         return dataclasses.replace(recipe, dtype=self.dtype, batch_size=batch_size)
 
 
@@ -76,6 +78,8 @@ def rivals(recipe, arguments):
         module = load_module(path)
     except Exception as error:
         raise ValueError(f"--against {str(path)!r} cannot be run: {error!r}") from error
+    if not callable(getattr(module, "make", None)):
+        raise ValueError(f"--against is {str(path)!r}, which has no make(recipe, arguments)")
     made = module.make(recipe, arguments)
     if unknown := sorted(set(made) - set(arguments.parts)):
         raise ValueError(
@@ -95,8 +99,8 @@ def measure(arguments: Arguments):
     parallel.check_batch_size(recipe.batch_size, recipe.optim.accumulate)
     dtype = parallel.default_dtype(recipe.dtype)
     sampled = arguments.pictures, arguments.steps, arguments.guidance_scale
+    others = rivals(recipe, arguments)  # which may be refused, before parts take their time
     own = parts.make_parts(recipe, arguments.parts, *sampled)
-    others = rivals(recipe, arguments)
     against = {f"{name}, against": own[name]._replace(call=call) for name, call in others.items()}
     products = {
         f"matrix product {side}": parts.matrix_product(side, dtype)
@@ -122,7 +126,7 @@ def measure(arguments: Arguments):
 def main(args):
     """Parses, measures, tells."""
     arguments = cli.parse(Arguments, args, PROG, Arguments.__doc__)
-    cli.check_folder("--out", arguments.out.parent)
+    cli.check_file("--out", arguments.out)
     measured = measure(arguments)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     write_text(arguments.out, json.dumps(measured, indent=1) + "\n")

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from glide_jax import cli, plots, retrieval
 from glide_jax.checkpoint import load_model
+from glide_jax.config.checks import check_seed
 from glide_jax.data import shapes
 from glide_jax.evaluation import results
 from glide_jax.evaluation.scores import in_words, share
@@ -48,6 +49,7 @@ class Arguments:
     def __post_init__(self):
         if self.num < AMONG or self.num % AMONG:
             raise ValueError(f"--num is {self.num}; it must be a multiple of {AMONG}")
+        check_seed("--seed", self.seed)
         if not self.splits:
             raise ValueError("--splits is empty; allowed: test, compositional")
 

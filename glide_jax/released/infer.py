@@ -114,6 +114,8 @@ def _check_told(untold, needed):
             f"it is none of the published models, and shapes do not tell {', '.join(missing)}: "
             f"give {flags}"
         )
+    if untold.head_channels < 1:
+        raise ValueError(f"head_channels is {untold.head_channels}; it must be 1 or more")
     for name in ("image_size", "low_res_size"):
         value = getattr(untold, name)
         if value is not None and name not in needed:

@@ -79,7 +79,8 @@ def _settings(studio, parts):
     asked["guidance_scale"] = gr.Slider(*scale, step=0.5, label="Guidance scale")
     with gr.Accordion("More", open=False, elem_id="more"):
         asked["sampler"] = gr.Dropdown(list(SAMPLERS), value=first.sampler, label="Sampler")
-        asked["steps"] = gr.Slider(1, limits.steps, first.steps, step=1, label="Steps")
+        steps = 1, limits.steps, min(first.steps, limits.steps)
+        asked["steps"] = gr.Slider(*steps, step=1, label="Steps")
         asked["seed"] = gr.Number(first.seed, precision=0, label="Seed", elem_id="seed")
         parts["another"] = gr.Checkbox(True, label="Another seed each time")
         names = list(studio.base)
