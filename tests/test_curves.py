@@ -1,5 +1,6 @@
 """Curves of what settings do: every row of a sweep is a point with its interval."""
 
+import itertools
 import json
 
 import pytest
@@ -17,6 +18,7 @@ def row(sampler, steps, scale, value, seconds):
     }
 
 
+SETTINGS = {"guidance_interval", "dynamic_threshold", "eta", "negative_prompt", "dtype"}
 ROWS = [
     row("ddim", "10", 3.0, 0.5, 0.2),
     row("ddim", "10", 1.0, 0.4, 0.1),
@@ -73,6 +75,37 @@ def test_models_beside_each_other_have_curves_of_their_own(tmp_path, monkeypatch
     found = curves.curves(drawn[0], "scale")
     assert list(found) == ["runs/a/base, ddim, 10 steps", "runs/b/base, ddim, 10 steps"]
     assert [[x for x, *_ in points] for points in found.values()] == [[1.0, 3.0]] * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"split": "compositional"}, "split compositional"),
+        ({"captions": "tuning"}, "captions tuning"),
+        ({"num": 3}, "num 3"),
+        ({"shuffle": True}, "shuffle"),
+        ({"data": "photographs"}, "data photographs"),
+        ({"captions_hash": "ab12"}, "captions hash ab12"),
+        ({"upsampler_hash": "ab12"}, "upsampler hash ab12"),
+        ({"guidance_interval": [0, 799]}, "guidance interval 0 to 799"),
+        ({"dynamic_threshold": 0.995}, "dynamic threshold 0.995"),
+        ({"eta": 0.5}, "eta 0.5"),
+        ({"negative_prompt": "blue"}, "negative prompt blue"),
+        ({"dtype": "bfloat16"}, "dtype bfloat16"),
+    ],
+)
+def test_rows_that_differ_in_anything_else_are_of_different_curves(change, told):
+    base = {"split": "test", "captions": "pinned", "num": 2, "shuffle": False, "data": "shapes"}
+    how = {"guidance_interval": None, "eta": 0.0, "negative_prompt": "", "dtype": "float32"}
+    rows = []
+    for scale, more in itertools.product((1.0, 2.0), ({}, change)):
+        own = row("ddim", "10", scale, 0.5, 1.0)
+        own["settings"] |= how | {name: each for name, each in more.items() if name in SETTINGS}
+        rows.append(base | {n: each for n, each in more.items() if n not in SETTINGS} | own)
+    found = curves.curves(rows, "scale")
+    assert len(found) == 2 and f"ddim, 10 steps, {told}" in found
+    assert all([x for x, *_ in points] == [1.0, 2.0] for points in found.values())
+    assert list(curves.curves(rows[::2], "scale")) == ["ddim, 10 steps"]
 
 
 def test_nothing_to_draw_is_refused():

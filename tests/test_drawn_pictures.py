@@ -19,6 +19,7 @@ from glide_jax.evaluation import (
     metric_curves,
     options,
     reference,
+    report,
     results,
     seen,
     shapes_test,
@@ -142,6 +143,16 @@ def test_a_sweep_draws_its_curves(painter, network, tmp_path):
     assert [point[2] for point in points] == values
     assert (tmp_path / "metric-curves.png").read_bytes()[:4] == b"\x89PNG"
     assert (tmp_path / "report.html").read_text().count("data:image/png") == 4
+
+
+def test_each_row_of_a_sweep_has_its_grid_in_the_report(painter, network, tmp_path):
+    more = ["--samplers", "ddim", "dpmpp", "--steps-each", "5", "6", "--scales", "1"]
+    told = run(tmp_path, network, "sweep", *more, num=3)
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png") == len(told["rows"]) == 4
+    assert "<h2>shapes32, test, guidance 1, dpmpp, 6 steps</h2>" in page
+    rows = [row | {"data": name} for row in told["rows"] for name in ("a", "b")]
+    assert len(set(report.names_of(rows))) == 8
 
 
 def test_a_clip_judges_drawn_pictures_as_it_does_those_that_are_there(tmp_path, tokenizer):

@@ -4,8 +4,8 @@ RESULTS.json is what `evaluate.py sweep` wrote; several are drawn together. On t
 accuracy against the guidance scale (the CLIP's, where one guides), a curve for each sampler and
 number of steps; then against the number of pictures that one is chosen of, the number of steps and
 the seconds a picture takes, a curve for each sampler at one scale. Models have curves of their own,
-and so have CLIPs that guide. Panels in which there would be no curve are left out. Bars are 95 %
-intervals.
+and so have CLIPs that guide, and all else that rows differ in: splits, captions, other settings.
+Panels in which there would be no curve are left out. Bars are 95 % intervals.
 """
 
 import json
@@ -18,6 +18,7 @@ import tyro
 from etils import epath
 
 from glide_jax import cli
+from glide_jax.evaluation import naming
 from glide_jax.files import read_text
 from glide_jax.plots import (
     COLOURS,
@@ -94,7 +95,7 @@ def curves(rows, along):
 
 def named(rows, along):
     """The rows by the names of their curves, which say all but what the curve is along."""
-    several = len({row["model"] for row in rows}) > 1
+    several, others = len({row["model"] for row in rows}) > 1, naming.differing(rows)
 
     def name(row):
         own = row["settings"]
@@ -106,7 +107,7 @@ def named(rows, along):
             parts += [f"and cfg {own['guidance_scale']:g}"] * (own["guidance_scale"] != 1)
         if "rerank_from" in own and along in ("scale", "steps"):
             parts.append(f"best of {own['rerank_from']}")
-        return ", ".join(parts)
+        return ", ".join(parts + naming.in_words(row, others))
 
     return {name: list(own) for name, own in groupby(sorted(rows, key=name), key=name)}
 

@@ -7,6 +7,7 @@ import json
 
 from PIL import Image
 
+from glide_jax.evaluation import naming
 from glide_jax.evaluation.results import METRICS
 from glide_jax.files import write_text
 from glide_jax.images import enlarge
@@ -65,13 +66,21 @@ def page(title, body, style, script=""):
     )
 
 
-def name_of(row):
-    """What a row is of: the place of pictures, or a model with how it was sampled."""
+def names_of(rows):
+    """What each row is of: the place of pictures, or a model with how it was sampled."""
+    others = [name for name in naming.differing(rows) if name != "split"]
+    return [_name_of(row, others) for row in rows]
+
+
+def _name_of(row, others):
     if "images" in row:
         return row["images"]["path"]
     from glide_jax.evaluation import guided
 
-    return f"{row['model']}, {row['split']}, guidance {guided.in_words(row['settings'])}"
+    own = row["settings"]
+    parts = [row["model"], row["split"], f"guidance {guided.in_words(own)}"]
+    parts += [own["sampler"], f"{own['steps']} steps"]
+    return ", ".join(parts + naming.in_words(row, others))
 
 
 def _lines(rows):
@@ -79,9 +88,9 @@ def _lines(rows):
     names = [name for name in METRICS if any(name in row for row in rows)]
     heads = "".join(f"<th>{name}</th>" for name in names)
     yield f"<tr><th></th>{heads}</tr>"
-    for row in rows:
+    for title, row in zip(names_of(rows), rows, strict=True):
         cells = "".join(f"<td>{_cell(row.get(name))}</td>" for name in names)
-        yield f"<tr><td>{html.escape(name_of(row))}</td>{cells}</tr>"
+        yield f"<tr><td>{html.escape(title)}</td>{cells}</tr>"
 
 
 def _cell(found):

@@ -15,8 +15,8 @@ def show(folder, command, rows):
     if metric_curves.can_draw(rows):
         metric_curves.save(rows, curves)
         pictures["Curves"] = curves.read_bytes()
-    for row in rows:
+    for name, row in zip(report.names_of(rows), rows, strict=True):
         grid = folder / row["grid"]
         if grid.exists():
-            pictures[report.name_of(row)] = grid.read_bytes()
+            pictures[name] = grid.read_bytes()
     report.write(folder / "report.html", " ".join(command), rows, pictures)
