@@ -158,7 +158,7 @@ def test_each_row_of_a_sweep_has_its_grid_in_the_report(painter, network, tmp_pa
 def test_a_clip_judges_drawn_pictures_as_it_does_those_that_are_there(tmp_path, tokenizer):
     params = tiny.random_params(2, tiny.CLIP) | {"logit_scale": np.float32(1)}
     model_folder.save_model(tmp_path / "clip", tiny.CLIP, tokenizer, params)
-    only_clip = judges.Judges(None, judges.load_judge(tmp_path / "clip"))
+    only_clip = judges.Judges(None, judges.load_judge(tmp_path / "clip", None))
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
     items = [shapes_test.Item(c, None, 0, i) for i, c in enumerate(("a star", "a cross", "a dot"))]
     own = kept.Kept(tmp_path / "kept", only_clip)

@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 
 from glide_jax.evaluation.metrics import statistics
-from glide_jax.evaluation.metrics.frechet import fid, fid_infinity, square_root
+from glide_jax.evaluation.metrics.frechet import check, fid, fid_infinity, square_root
 from glide_jax.evaluation.metrics.statistics import Statistics
 
 
@@ -126,6 +126,8 @@ def test_the_limit_is_the_line_through_subsets_of_growing_size(monkeypatch):
         (lambda one, _: fid(one, statistics.of(np.ones((1, 3)))), "n is 1; a covariance takes 2"),
         (lambda one, _: fid(one, statistics.of(np.ones((5, 4)))), "has 3 columns .* same network"),
         (lambda one, _: fid(one, one._replace(mean=np.full(3, np.nan))), "are not finite"),
+        (lambda one, _: check(one._replace(n=1), one), "n is 1; a covariance takes 2"),
+        (lambda one, _: check(one, one._replace(mean=one.mean + np.inf)), "of the other hold"),
         (lambda _, rows: statistics.of(rows[0]), r"features is of shape \(3,\); give \[N, D\]"),
         (lambda _, rows: statistics.of(np.append(rows, [[1, 2, np.inf]], 0)), "are not finite"),
         (lambda one, rows: fid_infinity(rows[:19], one), "features has 19 rows; give 20 or more"),

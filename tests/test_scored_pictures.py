@@ -13,7 +13,16 @@ from glide_jax import model_folder
 from glide_jax.config import Classifier
 from glide_jax.data.scenes import render
 from glide_jax.data.shapes import describe
-from glide_jax.evaluation import coco, features, pictures, results, scoring, seen, shapes_test
+from glide_jax.evaluation import (
+    coco,
+    features,
+    pictures,
+    reference,
+    results,
+    scoring,
+    seen,
+    shapes_test,
+)
 from glide_jax.evaluation.metrics import statistics
 from glide_jax.evaluation.metrics.frechet import fid
 from glide_jax.evaluation.metrics.inception_score import inception_score
@@ -81,7 +90,20 @@ def test_logits_and_cosines_have_their_scores():
     assert value == pytest.approx(inception_score(sure).mean, rel=1e-5)
     assert low < value < high < 4.1
     assert found["clip_score"]["value"] == pytest.approx(0.3)
-    assert left_out["fid"] == "there are no features: give --features"
+    assert left_out["fid"].startswith("there are no features: give --features (it has a default ")
+
+
+@pytest.mark.parametrize("names", [("features",), ("statistics",), ("features", "statistics")])
+def test_a_reference_of_one_picture_is_no_reference(names, tmp_path):
+    rows = features_file(tmp_path / "a.npz")
+    real = {"features": rows[:1], "statistics": statistics.of(rows[:1])}
+    found, left_out = scoring.score({"features": rows}, {name: real[name] for name in names}, 5)
+    why = "the reference has 1 pictures; {} or more are needed"
+    assert left_out["fid"] == left_out["kid"] == why.format(2)
+    assert left_out["recall"] == why.format(4)
+    spoiled = statistics.of(rows)._replace(mean=np.full(4, np.nan))
+    with pytest.raises(ValueError, match="statistics of --reference hold numbers that are not fin"):
+        scoring.score({"features": rows}, {"statistics": spoiled}, 5)
 
 
 def test_pictures_of_every_kind_of_place_are_the_same(tmp_path, network):
@@ -124,6 +146,91 @@ def test_captions_of_shapes_are_refereed(tmp_path):
         save_png(tmp_path / f"{item.seed:03d}.png", render(scene, 32), settings)
     found, _ = seen.accuracy(pictures.open_pictures(tmp_path))
     assert found["caption_accuracy"]["value"] == pytest.approx(4 / 6, abs=1e-4)
+
+
+def test_the_referee_reads_at_the_size_that_is_given(tmp_path):
+    (item,) = shapes_test.items("test", 3)[:1]
+    scene = describe(item.seed, shapes_test.PINNED_SEED, "test")[0]
+    wide = np.pad(render(scene, 64), ((0, 0), (8, 8), (0, 0)), "edge")
+    save_png(tmp_path / "wide.png", wide, {"prompts": [item.caption]})
+    out = tmp_path / "out"
+    run("--images", tmp_path, "--features", "none", "--size", "32", "--out", out)
+    assert json.loads((out / "results.json").read_text())["caption_accuracy"]["value"] == 1
+
+
+def captioned(folder, side=32, captions=("a star", "a dog")):
+    """A folder of pictures of one side with a .txt beside each."""
+    folder.mkdir()
+    for number, caption in enumerate(captions):
+        Image.new("RGB", (side, side), "red").save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(caption)
+    return folder
+
+
+def test_why_there_are_no_captions_is_told(tmp_path):
+    folder = captioned(tmp_path / "drawn", captions=("a star", " "))
+    evaluate.main(["--images", str(folder), "--out", str(tmp_path / "out")])
+    left_out = json.loads((tmp_path / "out" / "results.json").read_text())["left_out"]
+    why = "1.png: its caption is empty; mend it or leave it out"
+    assert left_out["clip_score"] == left_out["caption_accuracy"] == why
+    (folder / "1.txt").unlink()
+    why = "1.png has no caption; give it one, or leave it out"
+    assert pictures.open_pictures(folder).uncaptioned == why
+
+
+def test_a_blank_caption_of_the_reference_is_told(network, tmp_path):
+    folder = captioned(tmp_path / "real", captions=("a star", " "))
+    more = ["--features", str(network), "--out", str(tmp_path / "real.npz")]
+    with pytest.raises(ValueError, match="1.png: its caption is empty; mend it or leave it out"):
+        evaluate.main(["reference", "--data", str(folder), *more])
+
+
+@pytest.mark.parametrize("command", [["--images"], ["compare"]])
+def test_networks_of_shapes_judge_pictures_of_their_side_alone(command, tmp_path, capsys):
+    folders = [captioned(tmp_path / str(number), side=40) for number in range(2)]
+    few = [str(folder) for folder in folders[: 2 if command == ["compare"] else 1]]
+    more = ["--resamplings", "2", "--out", str(tmp_path / "out")]
+    evaluate.main([*command, *few, "--reference", few[0], *more])
+    told = json.loads((tmp_path / "out" / "results.json").read_text())
+    row = told.get("rows", [told])[0]
+    assert row["settings"].keys() == {"size", "resamplings"} and "fid" not in row
+    for metric, option in {"fid": "--features", "clip_score": "--judge"}.items():
+        assert option in row["left_out"][metric]
+    evaluate.main([*command, *few, "--reference", few[0], "--size", "32", *more])
+    told = json.loads((tmp_path / "out" / "results.json").read_text())
+    row = told.get("rows", [told])[0]
+    assert {"features", "judge"} < row["settings"].keys() and "fid" in row
+    with pytest.raises(ValueError, match="--features is missing"):
+        evaluate.main(["reference", "--data", few[0], "--out", str(tmp_path / "real.npz")])
+
+
+def test_a_reference_tells_its_files(network, tmp_path):
+    folder, judge = captioned(tmp_path / "real"), SimpleNamespace(name="n", hash="h")
+    source, number = reference.open_real(str(folder))
+    before = reference.about(str(folder), "test", number, 32, source, judge)
+    assert before == reference.about(str(folder), "test", number, 32, source, judge)
+    Image.new("RGB", (33, 33), "blue").save(folder / "1.png")
+    source, number = reference.open_real(str(folder))
+    after = reference.about(str(folder), "test", number, 32, source, judge)
+    assert before.pop("files") != after.pop("files") and before == after
+    source, number = reference.open_real("shapes", num=2)
+    assert "files" not in reference.about("shapes", "test", number, 32, source, judge)
+
+
+def test_features_of_other_networks_or_sizes_are_not_compared(network, tmp_path):
+    own = {"features": "a", "features_hash": "1", "size": 32}
+    abouts = {"own": own, "other": own | {"features_hash": "2"}, "larger": own | {"size": 64}}
+    rows = np.random.default_rng(0).standard_normal((9, 5))
+    for name, about in abouts.items():
+        np.savez(tmp_path / f"{name}.npz", features=rows, about=json.dumps(about))
+    at = ["--images", tmp_path / "own.npz", "--out", tmp_path / "out", "--reference"]
+    with pytest.raises(ValueError, match="own.npz has features of the network 1, and --reference"):
+        run(*at, tmp_path / "other.npz")
+    with pytest.raises(ValueError, match="own.npz has features of the size 32, and .* of 64; make"):
+        run(*at, tmp_path / "larger.npz")
+    with pytest.raises(ValueError, match=r"own.npz was made by a \(1\), not by"):
+        run(*at, captioned(tmp_path / "real"), "--features", network)
+    run(*at, tmp_path / "own.npz")
 
 
 def test_results_put_the_newest_metrics_beside_the_rows(tmp_path):
@@ -212,10 +319,20 @@ def test_statistics_made_once_judge_as_the_pictures_do(tmp_path, network):
         (["--images", "{tmp}/x.npz", "--reference", "{tmp}/y.npz"], "4 columns .* same network"),
         (["compare", "{tmp}/x.npz"], "compare is given .*x.npz; give two or more"),
         (["reference", "--data", "nowhere"], "--features is missing|no such folder"),
+        (["reference", "--size", "0"], "--size is 0; it must be 1 or more"),
+        (["reference", "--size", "9", "--features", "shapes-features"], "takes pictures of 32 pix"),
+        (["reference", "--out", "{tmp}/empty.npz"], "--out is '.*', which is a folder; name a fi"),
+        (["reference", "--out", "{tmp}/x.npz/y.npz"], "x.npz' is no folder to write to"),
+        (
+            ["--images", "{tmp}/adm.npz", "--size", "64", "--features", "shapes-features"],
+            "--size is 64, but shapes-features takes pictures of 32 pixels",
+        ),
     ],
 )
 def test_bad_input_is_a_sentence(options, message, tmp_path):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.npz").mkdir()
+    np.savez(tmp_path / "adm.npz", IMAGES)
     np.savez(tmp_path / "bad.npz", arr_0=np.zeros((2, 3)))
     np.savez(tmp_path / "odd.npz", other=np.zeros(3))
     (tmp_path / "cut.npz").write_bytes((tmp_path / "odd.npz").read_bytes()[:100])
@@ -224,8 +341,10 @@ def test_bad_input_is_a_sentence(options, message, tmp_path):
     features_file(tmp_path / "x.npz")
     np.savez(tmp_path / "y.npz", features=np.zeros((9, 3)))
     options = [option.format(tmp=tmp_path) for option in options]
+    if "--out" not in options:
+        options += ["--out", str(tmp_path / "out.npz")]
     with pytest.raises(ValueError, match=message):
-        evaluate.main([*options, "--out", str(tmp_path / "out.npz")])
+        evaluate.main(options)
 
 
 def test_pictures_that_differ_in_size_want_one(tmp_path):

@@ -39,6 +39,10 @@ class CaptionsFile:
         """The captions in one line."""
         return self._captions(self._row(index))
 
+    def path(self, index):
+        """Where one picture is."""
+        return self.folder / self._row(index)["file"]
+
     def _row(self, index):
         with (self.folder / NAME).open("rb") as file:
             file.seek(int(self.starts[index]))

@@ -48,6 +48,10 @@ class Coco:
         name, _ = self.pairs[index]
         return Example(name, read(self.folder, name), self.captions(index))
 
+    def path(self, index):
+        """Where one picture is."""
+        return self.folder / self.pairs[index][0]
+
     def captions(self, index):
         """The caption at an index, alone: a picture comes once for each that is drawn."""
         name, caption = self.pairs[index]

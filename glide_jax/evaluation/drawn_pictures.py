@@ -85,7 +85,7 @@ def load_models(arguments, load):
     pipeline = load(arguments.model, arguments.dtype)
     upsampler = load(arguments.upsampler, arguments.dtype) if arguments.upsampler else None
     own = Models(pipeline, upsampler, None)
-    own = own._replace(judges=judges.load(arguments, own.side))
+    own = own._replace(judges=judges.load(arguments, lambda side: side == own.side))
     sees = own.judges.features
     if sees is not None and sees.side not in (None, own.side):
         raise ValueError(

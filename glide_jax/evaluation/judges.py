@@ -36,26 +36,40 @@ class Judges(NamedTuple):
         return {name: each.told() for name, each in self._asdict().items() if each is not None}
 
 
-def load(arguments, side=None) -> Judges:
-    """The Judges that `options.Scoring` names, for pictures of a side where it is known."""
-    return Judges(load_features(arguments.features, side), load_judge(arguments.judge, side))
+def load(arguments, fits) -> Judges:
+    """The Judges that `options.Scoring` names; by default those that ship, where they fit.
+
+    Args:
+        arguments: the options.
+        fits: whether the pictures have a side, in pixels.
+    """
+    return Judges(load_features(arguments.features, fits), load_judge(arguments.judge, fits))
 
 
-def load_features(name, side=None):
+def load_features(name, fits):
     """The Judge of --features; None where there is none."""
-    return _load(name, FEATURES, side, _of_features)
+    return _load(name, FEATURES, fits, _of_features)
 
 
-def load_judge(name, side=None):
+def load_judge(name, fits):
     """The Judge of --judge, a CLIP; None where there is none."""
-    return _load(name, JUDGE, side, _of_clip)
+    return _load(name, JUDGE, fits, _of_clip)
 
 
-def _load(name, shipped, side, make):
-    """What a name makes; of None the shipped one, if it is there and takes pictures of the side."""
+def check_size(judge, size):
+    """Raises a ValueError where --size is another side than that of the network of features."""
+    if judge is not None and size is not None and judge.side not in (None, size):
+        raise ValueError(
+            f"--size is {size}, but {judge.name} takes pictures of {judge.side} pixels: leave it "
+            "out, or name another network by --features"
+        )
+
+
+def _load(name, shipped, fits, make):
+    """What a name makes; of None the shipped one, if it is there and takes the pictures' side."""
     if name is None and shipped in pretrained_names():
         found = make(shipped)
-        return found if side in (None, found.side) else None
+        return found if fits(found.side) else None
     return None if name in (None, NONE) else make(name)
 
 

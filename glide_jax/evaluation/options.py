@@ -23,10 +23,10 @@ class Scoring:
     features: str | None = None
     """The network whose features FID and the like compare: FID's Inception (its .pth or
     .safetensors file), or a classifier's name, folder or training; none is without. By default
-    shapes-features, where it ships and fits."""
+    shapes-features, but only for pictures of its 32 pixels."""
     judge: str | None = None
     """The CLIP of the CLIP score: its name, folder or training; none is without. By default
-    shapes-clip-eval, where it fits."""
+    shapes-clip-eval, but only for pictures of its 32 pixels."""
     reference: str | None = None
     """Real pictures: a folder, an .npz, or a file that evaluate.py reference made."""
     resamplings: int = 200
@@ -44,7 +44,7 @@ class Judging(Scoring):
 
     size: int | None = None
     """The side, in pixels, to which pictures are cropped and resized as ADM does; by default the
-    network's own, or for FID's Inception the pictures'."""
+    network's own, which takes no other, or for FID's Inception the pictures'."""
 
     def __post_init__(self):
         self.check_scoring()

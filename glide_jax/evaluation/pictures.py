@@ -30,12 +30,14 @@ class Pictures(NamedTuple):
         captions: the first of each picture; None where one has none.
         ready: features [N, D], logits [N, K], statistics, and what a reference says about itself,
             by name, where the file has them.
+        uncaptioned: why there are no captions, where a folder has none.
     """
 
     path: str
     source: Any
     captions: list[str] | None
     ready: dict
+    uncaptioned: str = ""
 
     @property
     def number(self):
@@ -79,9 +81,13 @@ class Folder:
         name = self.pictures[index]
         return Example(name, read(self.folder, name), [])
 
+    def path(self, index):
+        """Where one picture is."""
+        return self.folder / self.pictures[index]
+
     def captions(self, index):
         """Those of the .txt beside the picture, or else the prompt in the PNG's metadata."""
-        path = self.folder / self.pictures[index]
+        path = self.path(index)
         beside = path.with_suffix(".txt")
         if beside.exists():
             return captions_in_lines(beside.read_bytes(), path.name)
@@ -102,7 +108,10 @@ def open_pictures(path) -> Pictures:
     where = epath.Path(path).expanduser()
     if where.is_dir():
         source = _open_folder(where)
-        return Pictures(str(path), source, _captions(source), {})
+        try:
+            return Pictures(str(path), source, first_captions(source, len(source)), {})
+        except ValueError as why:
+            return Pictures(str(path), source, None, {}, str(why))
     if where.suffix != ".npz" or not where.is_file():
         raise ValueError(f"{str(path)!r} is neither a folder nor an .npz file; name one of these")
     return _open_npz(where)
@@ -114,13 +123,21 @@ def _open_folder(folder):
     return CaptionsFile(folder) if (folder / NAME).exists() else Folder(folder)
 
 
-def _captions(source):
-    """The first caption of each picture, or None where one has none."""
+def first_captions(source, number):
+    """The first caption of each picture; a ValueError names the first one that has none."""
+    found = [captions_of(source, index) for index in range(number)]
+    if not all(found):
+        without = source.path(found.index([])).name
+        raise ValueError(f"{without} has no caption; give it one, or leave it out")
+    return [each[0] for each in found]
+
+
+def captions_of(source, index):
+    """The captions of a picture, none where there are none; a ValueError names a broken one's."""
     try:
-        found = [source.captions(index)[:1] for index in range(len(source))]
-    except BadExample:
-        return None
-    return [each[0] for each in found] if all(found) else None
+        return source.captions(index)
+    except BadExample as error:
+        raise ValueError(f"{error}; mend it or leave it out") from None
 
 
 def _open_npz(path):
@@ -180,15 +197,25 @@ def read_one(source, index, side=None):
 
     With `side` None it is as it is, and must be square.
     """
-    try:
-        name, image, _ = source[index]
-        image = read_rgb(image, name) if isinstance(image, bytes) else Image.fromarray(image)
-    except BadExample as error:
-        raise ValueError(f"{error}; mend the picture or leave it out") from None
+    name, image = read_whole(source, index)
     width, height = image.size
     if side is None and width != height:
         raise ValueError(f"{name} has {width} x {height} pixels; give --size, to crop them")
     return centre_crop(image, side or width)
+
+
+def read_whole(source, index):
+    """A picture's name, and all of it as an RGB PIL.Image; a ValueError if broken."""
+    try:
+        name, image, _ = source[index]
+        return name, read_rgb(image, name) if isinstance(image, bytes) else Image.fromarray(image)
+    except BadExample as error:
+        raise ValueError(f"{error}; mend the picture or leave it out") from None
+
+
+def have_side(source, number, side):
+    """Whether the first pictures of a source are squares of this side, in pixels."""
+    return all(read_whole(source, index)[1].size == (side, side) for index in range(number))
 
 
 def hash_of(ready):

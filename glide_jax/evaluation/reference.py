@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,15 @@ from glide_jax import cli
 from glide_jax.config import Data
 from glide_jax.data.sources import Shapes, open_source
 from glide_jax.evaluation import coco, features
-from glide_jax.evaluation.judges import load_features
+from glide_jax.evaluation.judges import check_size, load_features
 from glide_jax.evaluation.metrics import statistics
-from glide_jax.evaluation.pictures import hash_of_json, open_pictures, read_batches
+from glide_jax.evaluation.pictures import (
+    captions_of,
+    hash_of_json,
+    have_side,
+    open_pictures,
+    read_batches,
+)
 from glide_jax.files import written_whole
 
 SEED = 20211222  # of the real pictures of Shapes: no training has seen them, nor are they drawn
@@ -42,6 +49,8 @@ class Arguments:
     def __post_init__(self):
         if self.num is not None and self.num < 2:
             raise ValueError(f"--num is {self.num}; it must be 2 or more")
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"--size is {self.size}; it must be 1 or more")
         if self.out.suffix != ".npz":
             raise ValueError(f"--out is {str(self.out)!r}; it must be an .npz file")
 
@@ -81,10 +90,13 @@ def _open_tfds(data):
 
 
 def about(data, split, number, side, source, judge):
-    """What statistics depend on: also the captions, how pictures are cropped, and the network."""
-    captions = [source.captions(index)[:1] for index in range(number)]
+    """What statistics depend on: captions, a folder's files by name and length, crop, network."""
+    captions = [captions_of(source, index)[:1] for index in range(number)]
     told = {"data": Path(data).name, "split": split if data == "shapes" else None, "n": number}
     told |= {"captions": hash_of_json(captions), "size": side}
+    if data != "shapes" and not data.startswith(TFDS):
+        paths = [source.path(index) for index in range(number)]
+        told |= {"files": hash_of_json([(path.name, path.stat().length) for path in paths])}
     return told | {"crop": CROP, "features": judge.name, "features_hash": judge.hash}
 
 
@@ -104,12 +116,22 @@ def save(path, arrays):
         np.savez(file, mu=mean, sigma=covariance, n=number, features=arrays["features"], about=told)
 
 
+def _fits(parsed, side):
+    """Whether pictures have a side, in pixels, or are brought to it; Shapes are drawn at any."""
+    if parsed.size is not None or parsed.data == "shapes":
+        return parsed.size in (None, side)
+    source, number = open_real(parsed.data, num=parsed.num)
+    return have_side(source, number, side)
+
+
 def main(arguments, _):
     """Parses, makes, writes."""
     parsed = cli.parse(Arguments, arguments, "evaluate.py reference", Arguments.__doc__)
-    judge = load_features(parsed.features)
+    cli.check_file("--out", parsed.out)
+    judge = load_features(parsed.features, partial(_fits, parsed))
     if judge is None:
         raise ValueError("--features is missing: name the network, see evaluate.py --help")
+    check_size(judge, parsed.size)
     side = judge.side or parsed.size
     source, number = open_real(parsed.data, parsed.split, parsed.num, side)
     told = about(parsed.data, parsed.split, number, side, source, judge)

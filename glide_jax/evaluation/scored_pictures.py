@@ -2,14 +2,15 @@
 
 import json
 import sys
+from functools import partial
 
 import numpy as np
 
 from glide_jax import cli
 from glide_jax.evaluation import judges, report, results, scoring
 from glide_jax.evaluation.options import Comparing, Given
-from glide_jax.evaluation.pictures import open_pictures, read_one
-from glide_jax.evaluation.seen import accuracy, made_of, referred
+from glide_jax.evaluation.pictures import have_side, open_pictures, read_one
+from glide_jax.evaluation.seen import accuracy, check_alike, check_network, made_of, referred
 from glide_jax.files import write_text
 from glide_jax.images import make_grid
 
@@ -25,10 +26,12 @@ def measure(pictures, loaded, real, arguments):
         real: the reference's arrays, and what is said of it; see `seen.referred`.
         arguments: the options.
     """
+    holds, why = accuracy(pictures, arguments.size)
     drawn, own = made_of(pictures, loaded, arguments.size)
     arrays, told = real
     found, left_out = scoring.score(drawn, arrays, arguments.resamplings)
-    holds, why = accuracy(pictures)
+    if loaded.judge is not None and pictures.uncaptioned:
+        left_out |= {"clip_score": pictures.uncaptioned}
     settings = {"size": arguments.size, "resamplings": arguments.resamplings}
     row = {
         "left_out": left_out | why,
@@ -68,8 +71,13 @@ def main(arguments, _, command=Given, prog="evaluate.py"):
     results.check_folder(parsed.out, adds=False)
     sets = [open_pictures(path) for path in parsed.sets]
     _check_same_captions(sets)
-    loaded = judges.load(parsed, parsed.size)
+    loaded = judges.load(parsed, partial(_fit, sets, parsed.size))
+    judges.check_size(loaded.features, parsed.size)
+    for each in sets:
+        check_network(each, loaded.features)
     real = referred(parsed.reference, loaded.features, parsed.size)
+    for each in sets:
+        check_alike(each, real[0])
     rows = [measure(pictures, loaded, real, parsed) for pictures in sets]
     parsed.out.mkdir(parents=True, exist_ok=True)
     told = rows[0] if command is Given else {"rows": rows}
@@ -85,6 +93,14 @@ def main(arguments, _, command=Given, prog="evaluate.py"):
 def compare(arguments, load):
     """The command evaluate.py compare."""
     main(arguments, load, Comparing, "evaluate.py compare")
+
+
+def _fit(sets, size, side):
+    """Whether all pictures have a side, in pixels, or are brought to it by --size."""
+    if size is not None:
+        return size == side
+    sources = [each.source for each in sets if each.source is not None]
+    return bool(sources) and all(have_side(source, len(source), side) for source in sources)
 
 
 def _check_same_captions(sets):

@@ -8,8 +8,9 @@ from glide_jax.evaluation import scores
 from glide_jax.evaluation.metrics import frechet, kid, precision_recall, statistics
 from glide_jax.evaluation.metrics.inception_score import SPLITS, inception_score
 from glide_jax.evaluation.metrics.intervals import bootstrap
-from glide_jax.evaluation.metrics.samples import check_same_width, checked
+from glide_jax.evaluation.metrics.samples import checked
 
+DEFAULT = "it has a default for pictures of 32 pixels alone"
 KID_SUBSETS = 4  # pairs of subsets in each resampling: a hundred would take too long
 
 
@@ -44,7 +45,7 @@ def _distances(drawn, reference, resamplings):
     if why:
         return {}, {"fid": why, "kid": why}
     features, real = drawn["features"], statistics_of(reference)
-    check_same_width(features, real.covariance, ("--images", "--reference"))
+    frechet.check(statistics.of(features), real, ("--images", "--reference"))
     bootstrapped = partial(_bootstrapped, features, resamplings)
     root = frechet.square_root(real.covariance)
     # Root of the reference's covariance: once for all resamplings.
@@ -64,8 +65,6 @@ def _neighbours(drawn, reference, _):
     why = _lacks(drawn, reference, least=precision_recall.NEIGHBOURS + 1)
     if not why and "features" not in reference:
         why = "the reference has statistics only, no features"
-    if not why and len(reference["features"]) <= precision_recall.NEIGHBOURS:
-        why = f"the reference has {len(reference['features'])} pictures; 4 or more are needed"
     if why:
         return {}, {"precision": why, "recall": why}
     pair = (np.asarray(each["features"], np.float64) for each in (drawn, reference))
@@ -91,7 +90,7 @@ def _classes(drawn, _, resamplings):
 def _fit(drawn, *_):
     """The CLIP score, a mean of cosines."""
     if "cosines" not in drawn:
-        return {}, {"clip_score": "there is no --judge, or there are no captions"}
+        return {}, {"clip_score": f"there is no --judge ({DEFAULT}), or there are no captions"}
     if len(drawn["cosines"]) < 2:
         return {}, {"clip_score": "there is one picture; an interval takes 2"}
     return {"clip_score": scores.mean(drawn["cosines"])}, {}
@@ -100,11 +99,22 @@ def _fit(drawn, *_):
 def _lacks(drawn, reference, least):
     """Why two sets cannot be compared, or nothing."""
     if "features" not in drawn:
-        return "there are no features: give --features"
+        return f"there are no features: give --features ({DEFAULT})"
     if not reference:
         return "there are no features of real pictures: give --reference, and --features"
-    number = len(checked(drawn["features"], "features", least=1))
-    return f"there are {number} pictures; {least} or more are needed" if number < least else ""
+    number, real = len(checked(drawn["features"], "features", least=1)), _number(reference)
+    if number < least:
+        return f"there are {number} pictures; {least} or more are needed"
+    if real is not None and real < least:
+        return f"the reference has {real} pictures; {least} or more are needed"
+    return ""
+
+
+def _number(reference):
+    """How many pictures a reference is of; None where its statistics do not say it."""
+    if "features" not in reference:
+        return reference["statistics"].n
+    return len(checked(reference["features"], "features of --reference", least=1))
 
 
 def statistics_of(reference):

@@ -20,10 +20,14 @@ def made_of(pictures, loaded, size=None):
 
     Returns:
         Arrays by the names that `scoring.score` takes, and 16 digits.
+
+    Raises:
+        ValueError: the Pictures are features of another network, or a picture is broken.
     """
+    network, judge = loaded
+    check_network(pictures, network)
     if pictures.source is None:
         return pictures.ready, hash_of(pictures.ready)
-    network, judge = loaded
     digest, found = hashlib.sha256(), {}
     side = (network.side if network else None) or size
     batches = read_batches(pictures.source, side, digest)
@@ -46,19 +50,39 @@ def referred(path, judge, size=None):
         size: see `made_of`.
 
     Raises:
-        ValueError: the file is of another network.
+        ValueError: as `made_of` does.
     """
     if path is None:
         return {}, None
     real = open_pictures(path)
-    own = real.ready.get("about", {})
-    if judge is not None and own.get("features_hash", judge.hash) != judge.hash:
-        raise ValueError(
-            f"{path} was made by {own['features']} ({own['features_hash']}), not by {judge.name} "
-            f"({judge.hash}); make it anew by evaluate.py reference"
-        )
     arrays, content = made_of(real, Judges(judge, None), size)
     return arrays, {"path": str(path), "hash": content, "n": real.number}
+
+
+def check_network(pictures, judge):
+    """Raises a ValueError where Pictures are features that say to be of another network."""
+    own = pictures.ready.get("about", {})
+    if judge is not None and own.get("features_hash", judge.hash) != judge.hash:
+        raise ValueError(
+            f"{pictures.path} was made by {own['features']} ({own['features_hash']}), not by "
+            f"{judge.name} ({judge.hash}); make it anew by evaluate.py reference"
+        )
+
+
+def check_alike(pictures, real):
+    """Raises a ValueError where features of Pictures were not made as those of real ones.
+
+    Args:
+        pictures: the `pictures.Pictures`.
+        real: arrays, as of `made_of`.
+    """
+    own, other = (ready.get("about", {}) for ready in (pictures.ready, real))
+    for name, what in {"features_hash": "network", "size": "size"}.items():
+        if name in own and name in other and own[name] != other[name]:
+            raise ValueError(
+                f"{pictures.path} has features of the {what} {own[name]}, and --reference those of "
+                f"{other[name]}; make both alike by evaluate.py reference"
+            )
 
 
 def _cosines(pictures, judge):
@@ -71,9 +95,13 @@ def _cosines(pictures, judge):
     return clip_score.cosines(seen, features.features(encoded, towers.texts)["features"])
 
 
-def accuracy(pictures):
-    """The share of pictures whose caption holds, of those whose caption is one of Shapes' tests."""
-    why = {"caption_accuracy": "no caption is one of those that evaluate.py has of Shapes"}
+def accuracy(pictures, size=None):
+    """The share of pictures whose caption holds, of those whose caption is one of Shapes' tests.
+
+    They are read at a side of `size` pixels, or at their own; the reasons say what is left out.
+    """
+    unknown = "no caption is one of those that evaluate.py has of Shapes"
+    why = {"caption_accuracy": pictures.uncaptioned or unknown}
     if pictures.source is None or not pictures.captions:
         return {}, why
     claims = {
@@ -88,6 +116,6 @@ def accuracy(pictures):
         return {}, why
     good = 0
     for index in known:
-        image = read_one(pictures.source, index)
+        image = read_one(pictures.source, index, size)
         good += not failures(image, claims[captions[index]])
     return {"caption_accuracy": share(good, len(known))}, {}

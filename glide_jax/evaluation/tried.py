@@ -10,11 +10,8 @@ def items(arguments, split):
     """The captions that are drawn; those of a folder claim nothing that the referee could read."""
     if arguments.is_shapes:
         return shapes_test.items(split, arguments.num, shapes_test.SEEDS[arguments.captions])
-    source, number = reference.open_real(arguments.data, num=arguments.num)
-    found = [source.captions(index)[:1] for index in range(number)]
-    if not all(found):
-        raise ValueError(f"--data is {arguments.data!r}, where a picture has no caption; give each")
-    return [shapes_test.Item(each[0], None, 0, index) for index, each in enumerate(found)]
+    captions = pictures.first_captions(*reference.open_real(arguments.data, num=arguments.num))
+    return [shapes_test.Item(caption, None, 0, index) for index, caption in enumerate(captions)]
 
 
 def enlarged(draw, upsampler):

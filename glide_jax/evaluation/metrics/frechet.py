@@ -24,13 +24,20 @@ def fid(one: Statistics, other: Statistics) -> float:
 
     Source: Heusel et al. 2017, arXiv 1706.08500, equation 6.
     """
-    for each in (one, other):
+    check(one, other)
+    return distance(one, other, square_root(other.covariance))
+
+
+def check(one, other, names=("one", "the other")):
+    """Raises the ValueErrors of `fid`; `names` are what to call the two."""
+    for each, name in zip((one, other), names, strict=True):
         if each.n is not None and each.n < 2:
             raise ValueError(f"n is {each.n}; a covariance takes 2 pictures or more")
         if not (np.isfinite(each.mean).all() and np.isfinite(each.covariance).all()):
-            raise ValueError("the statistics hold numbers that are not finite; gather them anew")
-    check_same_width(one.covariance, other.covariance, ("one", "the other"))
-    return distance(one, other, square_root(other.covariance))
+            raise ValueError(
+                f"the statistics of {name} hold numbers that are not finite; gather them anew"
+            )
+    check_same_width(one.covariance, other.covariance, names)
 
 
 def distance(one, other, root):
