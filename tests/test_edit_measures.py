@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -277,10 +278,15 @@ def test_the_curve_shows_the_rows():
     assert {2, 4, 8, 10} <= set(edges[:, 1].tolist())
 
 
+BASE, SEES = ["--model", "base"], ["--model", "sees"]
+UP = ["--upsampler", "upsampler", "--base.model", "small"]
+
+
 @pytest.fixture
 def commands(monkeypatch):
-    """evaluate.py's main, with stand-ins for the models `base`, `small` and `upsampler`."""
-    models = {"base": tiny.MODEL, "small": tiny.SMALLER, "upsampler": tiny.UPSAMPLER}
+    """evaluate.py's main, with stand-ins for models; `sees` is one that was trained to inpaint."""
+    sees = replace(tiny.MODEL, unet=replace(tiny.MODEL.unet, inpaint=True))
+    models = {"base": tiny.MODEL, "small": tiny.SMALLER, "upsampler": tiny.UPSAMPLER, "sees": sees}
     made = {name: Copier(model) for name, model in models.items()}
     monkeypatch.setattr(evaluate, "load", lambda name, dtype: made[name])
     return evaluate.main
@@ -291,7 +297,7 @@ def rows_in(folder):
 
 
 def test_the_command_of_inpainting(commands, tmp_path, capsys):
-    options = ["--model", "base", "--plain-model", "base", "--num", "6", "--out", str(tmp_path)]
+    options = ["--model", "sees", "--plain-model", "base", "--num", "6", "--out", str(tmp_path)]
     commands(["inpainting", *options])
     commands(["inpainting", *options, "--methods", "replace"])  # again: its row is replaced
     rows = rows_in(tmp_path)
@@ -339,6 +345,22 @@ def test_the_command_of_sdedit(commands, tmp_path, capsys):
         (["upsampling", "--upsampler", "upsampler", "--steps-each"], "--steps-each is empty"),
         (["sdedit", "--strengths", "0.5", "1.5"], "--strengths has 1.5; each must be above 0"),
         (["sdedit", "--changes", "count"], "count"),
+        (
+            ["inpainting", "--plain-model", "base", "--methods", "replace", "model", *BASE],
+            "--model is 'base', which was not trained to inpaint",
+        ),
+        (["inpainting", *SEES, "--plain-model", "base", "--jump-length", "0"], "jump_length is 0"),
+        (["inpainting", *SEES, "--plain-model", "base", "--resamplings", "0"], "resamplings is 0"),
+        (
+            ["sdedit", *BASE, "--strengths", "0.6", "0.2", "--sampler", "dpmpp", "--steps", "2"],
+            "strength is 0.2, which leaves none of the 2 steps",
+        ),
+        (["sdedit", *BASE, "--batch-size", "0"], "batch_size is 0"),
+        (["sdedit", "--model", "upsampler"], "the model is an upsampler"),
+        (["upsampling", *UP, "--sampler", "dpmpp"], "steps is 'fast27'; for dpmpp it must be a nu"),
+        (["upsampling", *UP, "--eta", "2", "--pictures", "drawn"], "eta is 2.0; it must be from 0"),
+        (["upsampling", *UP, "--strength", "2"], "strength is 2.0; it must be above 0"),
+        (["upsampling", *UP, "--base.eta", "2"], "of --base eta is 2.0; it must be from 0"),
     ],
 )
 def test_bad_input_is_a_sentence(commands, arguments, message, tmp_path):

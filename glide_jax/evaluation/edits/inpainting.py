@@ -136,6 +136,7 @@ def main(arguments, load):
     names = dict.fromkeys(parsed.model_of(method) for method in parsed.methods)
     pipelines = {name: load(name, parsed.dtype) for name in names}
     size = _common_side(pipelines)
+    _check(parsed, pipelines)
     tried = holes.items(parsed.split, parsed.num, SEEDS[parsed.captions], size, parsed.kinds)
     shown = tried[: measuring.SHOWN]
     real, masks = (np.stack([getattr(item, name) for item in shown]) for name in ("image", "mask"))
@@ -151,6 +152,22 @@ def main(arguments, load):
     captions = [item.caption for item in shown]
     measuring.save_sheet(parsed.out / "inpainting.png", columns, captions, rows)
     measuring.report(rows, table(rows), parsed.out)
+
+
+def _check(parsed, pipelines):
+    """Raises a ValueError where one of the methods could not draw, before the first one does."""
+    from glide_jax.editing import check_base  # --help need not wait for JAX
+    from glide_jax.evaluation.beforehand import check_settings
+
+    for method in parsed.methods:
+        model = pipelines[parsed.model_of(method)].model
+        check_base(model)
+        if method == "model" and not model.unet.inpaint:
+            raise ValueError(
+                f"--model is {parsed.model!r}, which was not trained to inpaint; give one that "
+                "was, or leave the method model out"
+            )
+        check_settings(model, parsed.inpainting(method))
 
 
 def _common_side(pipelines):

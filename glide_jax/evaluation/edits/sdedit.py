@@ -171,12 +171,23 @@ def curve(rows):
     return figure
 
 
+def _check(parsed, model):
+    """Raises a ValueError where a strength could not be drawn from, before the first one is."""
+    from glide_jax.editing import check_base  # --help need not wait for JAX
+    from glide_jax.evaluation.beforehand import check_settings
+
+    check_base(model)
+    for strength in parsed.strengths:
+        check_settings(model, parsed.settings() | {"strength": strength})
+
+
 def main(arguments, load):
     """The command; `load` makes a Pipeline of a model's name and a dtype."""
     parsed = cli.parse(Arguments, arguments, "evaluate.py sdedit", Arguments.__doc__)
     check_folder(parsed.out, adds=True)
     import_matplotlib()  # says now, not after the work, that it is missing
     pipeline, rows = load(parsed.model, parsed.dtype), []
+    _check(parsed, pipeline.model)
     size = pipeline.model.unet.image_size
     tried = items(parsed.num, SEEDS[parsed.captions], size, parsed.changes)
     shown = tried[: measuring.SHOWN]

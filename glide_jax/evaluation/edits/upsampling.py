@@ -177,6 +177,7 @@ def main(arguments, load):
     pipeline = load(parsed.upsampler, parsed.dtype)
     base = load(parsed.base.model, parsed.base.dtype) if "drawn" in parsed.pictures else None
     _check_fit(pipeline, base, parsed)
+    _check_settings(pipeline, base, parsed)
     rows = []
     for kind in parsed.pictures:
         rows += _measure(pipeline, base if kind == "drawn" else None, parsed)
@@ -195,9 +196,33 @@ def _check_fit(pipeline, base, parsed):
         )
 
 
+def _check_settings(pipeline, base, parsed):
+    """Raises a ValueError where one of the runs could not be made, before the first one is."""
+    from glide_jax.editing import check_base  # --help need not wait for JAX
+    from glide_jax.evaluation.beforehand import check_settings
+    from glide_jax.settings import default_steps
+
+    for steps in parsed.steps_each:
+        check_settings(pipeline.model, parsed.upsampling(steps, _strength(pipeline, parsed)))
+    if base is None:
+        return
+    try:
+        check_base(base.model)
+        check_settings(base.model, parsed.base.settings(default_steps(base.model)))
+    except ValueError as error:
+        raise ValueError(f"of --base {error}") from None
+
+
+def _strength(pipeline, parsed):
+    """Which part of the noise an upsampler begins from."""
+    from glide_jax.settings import default_strength  # --help need not wait for JAX
+
+    return default_strength(pipeline.model) if parsed.strength is None else parsed.strength
+
+
 def _measure(pipeline, base, parsed):
     """The rows of real pictures, or with a base model of those that it draws, and their sheet."""
-    from glide_jax.settings import default_steps, default_strength  # --help need not wait for JAX
+    from glide_jax.settings import default_steps  # --help need not wait for JAX
 
     unet, kind = pipeline.model.unet, "drawn" if base else "real"
     seed = shapes_test.SEEDS[parsed.captions]
@@ -214,9 +239,8 @@ def _measure(pipeline, base, parsed):
     columns = {} if base else {"real": [item.large for item in shown]}
     columns["given"] = [item.small for item in shown]
     columns["bicubic"] = [bicubic(item.small, unet.image_size, unet.image_size) for item in shown]
-    strength = default_strength(pipeline.model) if parsed.strength is None else parsed.strength
     for steps in parsed.steps_each:
-        settings = parsed.upsampling(steps, strength)
+        settings = parsed.upsampling(steps, _strength(pipeline, parsed))
         own = pipeline, parsed, kind, settings | how
         row = measuring.row_of("upsampling", parsed.upsampler, *own) | drawn_by
         kept = measuring.path_of(row, parsed.out)
