@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import evaluate
 from configs import eval_coco
@@ -13,6 +14,7 @@ from glide_jax.config import Classifier
 from glide_jax.data import shapes
 from glide_jax.data.scenes import render
 from glide_jax.evaluation import (
+    drawn_pictures,
     features,
     judges,
     kept,
@@ -229,6 +231,107 @@ def test_the_recipe_of_coco_is_the_paper_s_protocol():
     assert default.model == "glide-base" and default.guides == ("cfg",)
 
 
+CELLS = [
+    (["sweep", "--samplers", "ddim", "dpmpp", "--steps-each", "5", "fast27"], "for dpmpp it must"),
+    (["sweep", "--guides", "cfg", "clip", "--clip-models", "nowhere"], "there is no model 'nowhe"),
+    (["sweep", "--rerank-froms", "1", "2", "--rerank-model", "nowhere"], "there is no model 'now"),
+    (["--eta", "2", "--sampler", "ddim"], "eta is 2.0; it must be from 0 to 1"),
+    (["--dynamic-threshold", "2"], "dynamic_threshold is 2.0; it must be above 0"),
+    (["--batch-size", "0"], "batch_size is 0; it must be 1 or more"),
+    (["--reference", "nowhere", "--judge", "shapes-clip-eval"], "'nowhere' is neither a folder"),
+]
+
+
+@pytest.mark.parametrize(("more", "message"), CELLS)
+def test_what_a_later_cell_lacks_is_told_before_the_first_picture(painter, more, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        evaluate.main([*more, "--num", "3", "--out", str(tmp_path / "out")])
+    assert not painter.asked and not (tmp_path / "out").exists()
+
+
+def test_a_clip_that_does_not_fit_is_told_before_the_first_picture(painter, monkeypatch, tmp_path):
+    class Unfit:
+        def check_fits(self, network):
+            raise ValueError("the CLIP's image_size is another")
+
+    painter.network = None
+    monkeypatch.setattr(drawn_pictures, "load_clip", lambda name, dtype: Unfit())
+    with pytest.raises(ValueError, match="the CLIP's image_size is another"):
+        evaluate.main(["sweep", "--guides", "cfg", "clip", "--num", "3", "--out", str(tmp_path)])
+    assert not painter.asked
+
+
+def test_a_reference_is_opened_once_for_all_cells(painter, network, monkeypatch, tmp_path):
+    opened, referred = [], seen.referred
+    monkeypatch.setattr(seen, "referred", lambda *own: opened.append(own) or referred(*own))
+    rows = np.random.default_rng(0).standard_normal((9, 5))
+    np.savez(tmp_path / "real.npz", features=rows)
+    more = ["--scales", "1", "2", "--reference", tmp_path / "real.npz"]
+    told = run(tmp_path / "out", network, "sweep", *more, num=5)
+    assert len(opened) == 1
+    assert [row["reference"]["path"] for row in told["rows"]] == [str(tmp_path / "real.npz")] * 2
+
+
+def captioned(folder, captions):
+    folder.mkdir()
+    for number, caption in enumerate(captions):
+        Image.new("RGB", (32, 32), (90 * number, 0, 0)).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(caption)
+    return folder
+
+
+def test_other_captions_or_pictures_of_a_folder_are_another_measurement(painter, network, tmp_path):
+    folder = captioned(tmp_path / "own", ("a star", "a dog", "a cat"))
+    run(tmp_path / "out", network, "--data", folder, num=3)
+    run(tmp_path / "out", network, "--data", folder, num=3)
+    assert painter.asked == [0, 1, 2]
+    (folder / "1.txt").write_text("a tree")
+    told = run(tmp_path / "out", network, "--data", folder, num=3)
+    assert painter.asked == [0, 1, 2] * 2 and len(told["rows"]) == 2
+    Image.new("RGB", (40, 40), "red").save(folder / "2.png")
+    told = run(tmp_path / "out", network, "--data", folder, num=3)
+    assert len({row["reference"]["hash"] for row in told["rows"]}) == len(told["rows"]) == 3
+
+
+def test_what_a_folder_lacks_is_told_before_the_first_picture(painter, network, tmp_path):
+    folder = captioned(tmp_path / "own", ("a star", " ", "a cat"))
+    with pytest.raises(ValueError, match="1.png: its caption is empty; mend it or leave it out"):
+        run(tmp_path / "out", network, "--data", folder, num=3)
+    (folder / "1.txt").write_text("a dog")
+    (folder / "2.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="2.png: .*; mend the picture or leave it out"):
+        run(tmp_path / "out", network, "--data", folder, num=3)
+    with pytest.raises(ValueError, match="--upsampler 'x' is no upsampler; 'shapes32' draws 32 pi"):
+        run(tmp_path / "out", network, "--data", folder, "--upsampler", "x", num=3)
+    assert not painter.asked
+
+
+def test_a_sweep_refuses_what_it_has_lists_for():
+    alone = {"sampler": "ddim", "guide": "clip", "clip_model": "x", "clip_scale": 2.0}
+    for name, value in (alone | {"rerank_from": 4, "rerank_model": "x"}).items():
+        option = name.replace("_", "-")
+        with pytest.raises(ValueError, match=f"--{option} is {value!r}, but .*: (say|give) --"):
+            list(options.Sweep(**{name: value}).cells())
+    with pytest.raises(ValueError, match="--guidance-scale is 2.0, but only --guides both takes"):
+        list(options.Sweep(guidance_scale=2.0).cells())
+    cells = list(options.Sweep(guidance_scale=2.0, guides=("both",), scales=(1.0,)).cells())
+    assert [(cell.guidance_scale, cell.clip_scale) for cell in cells] == [(2.0, 1.0)]
+
+
+def test_a_config_gives_what_it_says_and_no_more(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(
+        "from glide_jax.evaluation.options import Drawing\n"
+        "get_config = lambda: Drawing(model='m', batch_size=4)\n"
+    )
+    for line in (["--config", str(path), "--save"], ["--save", f"--config={path}"]):
+        rest, default = options.with_config(line, options.Sweep)
+        assert rest == ["--save"] and default == options.Sweep(model="m", batch_size=4)
+        assert (default.captions, default.num, default.splits) == ("tuning", 256, ("test",))
+    _, default = options.with_config(["--config", str(path)], options.Drawing)
+    assert default == options.Drawing(model="m", batch_size=4)
+
+
 def test_lists_are_apart_by_commas_or_spaces():
     line = "--scales 0,1,2 3 --guidance=cfg,clip --steps-each 10,10,3 --model a,b"
     expected = "--scales 0 1 2 3 --guides cfg clip --steps-each 10,10,3 --model a,b"
@@ -252,6 +355,7 @@ def test_a_sweep_has_the_steps_of_a_drawing_where_it_names_none(more, steps):
         (["--resamplings", "0"], "--resamplings is 0"),
         (["--upsampler", "x"], "but --data is shapes: evaluate.py upsampling"),
         (["--config", "nowhere.py"], "--config is 'nowhere.py'"),
+        (["--config=nowhere.py"], "--config is 'nowhere.py'; give a file such as configs/eval_c"),
         (["--config", "README.md"], "README.md is no config that can be read: SyntaxError"),
         (["--config", "configs/tiny.py"], "has no get_config\\(\\) of evaluate.py"),
     ],
@@ -259,3 +363,8 @@ def test_a_sweep_has_the_steps_of_a_drawing_where_it_names_none(more, steps):
 def test_bad_input_is_a_sentence(painter, more, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         evaluate.main(["--num", "3", *more, "--out", str(tmp_path)])
+
+
+def test_a_config_without_its_file_is_told():
+    with pytest.raises(ValueError, match="--config is ''; give a file such as configs/eval_coco"):
+        options.with_config(["--save", "--config"], options.Drawing)

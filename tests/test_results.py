@@ -2,10 +2,12 @@
 
 import json
 import pathlib
+from types import SimpleNamespace
 
 import pytest
 
 from glide_jax import checkpoint, model_folder
+from glide_jax.evaluation import pictures, reference, results
 
 RESULTS = pathlib.Path(__file__).parents[1] / "docs" / "results"
 
@@ -15,6 +17,22 @@ def rows():
     for path in sorted(RESULTS.rglob("*.json")):
         for row in json.loads(path.read_text())["rows"]:
             yield path.name, row
+
+
+def test_drawn_pictures_of_shapes_keep_the_names_that_their_verdicts_have():
+    drawn = [row for _, row in rows() if "grid" in row]
+    assert len(drawn) > 50
+    for row in drawn:
+        before = {name: value for name, value in row.items() if name != "reference"}
+        assert row["grid"] == f"first/{row['split']}-{results.key_of(before)}.png"
+
+
+def test_and_their_reference_its_hash():
+    row = next(row for _, row in rows() if row.get("reference"))
+    judge = SimpleNamespace(**row["features"])
+    source, number = reference.open_real("shapes", row["split"], row["num"], 32)
+    told = reference.about("shapes", row["split"], number, 32, source, judge)
+    assert pictures.hash_of_json(told) == row["reference"]["hash"]
 
 
 def made_with(row):

@@ -9,11 +9,12 @@ from glide_jax.evaluation.options import Drawing, Sweep, with_config, with_lists
 
 
 class Models(NamedTuple):
-    """What draws, enlarges (or None) and judges."""
+    """What draws, enlarges (or None) and judges, and --reference as `seen.referred` gives it."""
 
     pipeline: Any
     upsampler: Any
     judges: Any
+    reference: Any = None
 
     @property
     def side(self):
@@ -24,12 +25,17 @@ class Models(NamedTuple):
 def measure(models, arguments, split):
     """One row of results.json: what the pictures of a split come to under these settings."""
     from glide_jax.evaluation import guided, kept, results, scoring, shapes_test, tried
+    from glide_jax.evaluation.pictures import hash_of_json
     from glide_jax.evaluation.wrong import WrongPictures
 
-    pipeline, upsampler, judges = models
+    pipeline, upsampler, judges, given = models
     items = tried.items(arguments, split)
     draw, settings = guided.drawer(pipeline, arguments, load_clip)
     row = _row(models, arguments, split, settings)
+    if not arguments.is_shapes:
+        row |= {"captions_hash": hash_of_json([item.caption for item in items])}
+    # Before the pictures are drawn: of the real ones one may be broken.
+    arrays, told = given or tried.real(arguments, split, models.side, judges.features)
     name, folder = f"{split}-{results.key_of(row)}", arguments.folder
     row |= {"grid": f"first/{name}.png"}
     wrong = WrongPictures(folder / "wrong" / f"{name}.jsonl")
@@ -53,7 +59,6 @@ def measure(models, arguments, split):
     wrong.save(folder / f"wrong-{split}.png", row)
     row |= tried.summary(items, verdicts, arguments.is_shapes)
     if any(judges):
-        arrays, told = tried.real(arguments, split, models.side, judges.features)
         found, out = scoring.score(seen.read(len(items)), arrays, arguments.resamplings)
         row |= found | {"reference": told, "left_out": out}
     return row | {"versions": results.versions()}
@@ -79,11 +84,13 @@ def _row(models, arguments, split, settings):
 
 
 def load_models(arguments, load):
-    """The Models of the options; a ValueError where one does not fit the other."""
+    """The Models of the options, but --reference; a ValueError where one does not fit the other."""
     from glide_jax.evaluation import judges
 
-    pipeline = load(arguments.model, arguments.dtype)
-    upsampler = load(arguments.upsampler, arguments.dtype) if arguments.upsampler else None
+    pipeline, upsampler = load(arguments.model, arguments.dtype), None
+    if arguments.upsampler:
+        upsampler = load(arguments.upsampler, arguments.dtype)
+        _check_enlarges(upsampler, pipeline, arguments)
     own = Models(pipeline, upsampler, None)
     own = own._replace(judges=judges.load(arguments, lambda side: side == own.side))
     sees = own.judges.features
@@ -93,6 +100,35 @@ def load_models(arguments, load):
             f"here they have {own.side}"
         )
     return own
+
+
+def _check_enlarges(upsampler, pipeline, arguments):
+    """Raises a ValueError where an upsampler does not enlarge what the other model draws."""
+    takes, gets = upsampler.model.unet.low_res_size, pipeline.model.unet.image_size
+    if takes != gets:
+        what = f"enlarges pictures of {takes} pixels" if takes else "is no upsampler"
+        raise ValueError(
+            f"--upsampler {arguments.upsampler!r} {what}; {arguments.model!r} draws {gets} pixels"
+        )
+
+
+def ready(arguments, cells, load):
+    """The Models for all cells; a ValueError, before a picture is drawn, for what would stop one.
+
+    Args:
+        arguments: the options that cells share.
+        cells: the `options.Drawing`s.
+        load: makes a Pipeline of a model's name and a dtype.
+    """
+    from glide_jax.evaluation import guided, seen
+
+    models = load_models(arguments, load)
+    for cell in cells:
+        guided.check(models.pipeline, cell, load_clip)
+    if arguments.reference is None or not any(models.judges):
+        return models
+    given = seen.referred(arguments.reference, models.judges.features, models.side)
+    return models._replace(reference=given)
 
 
 def table(rows):
@@ -137,7 +173,7 @@ def main(arguments, load, command=Drawing):
     parsed = cli.parse(command, rest, prog, command.__doc__, default)
     results.check_folder(parsed.folder, adds=True)
     cells = list(parsed.cells()) if command is Sweep else [parsed]
-    models, rows = load_models(parsed, load), []
+    models, rows = ready(parsed, cells, load), []
     for cell in cells:
         for split in cell.parts:
             rows.append(measure(models, cell, split))

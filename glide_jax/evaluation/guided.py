@@ -4,6 +4,8 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
+from glide_jax.editing import check_base
+from glide_jax.evaluation.beforehand import check_settings
 from glide_jax.guiding import Guided
 from glide_jax.model_folder import model_hash
 from glide_jax.reranking import rerank
@@ -28,6 +30,16 @@ def ways(guides, scales, clip_models, rerank_froms):
                 way |= {"guidance_scale": Guided.guidance_scale}
             ranked = {"rerank_from": number}
             yield way | (ranked if number != 1 else {"rerank_from": None, "rerank_model": None})
+
+
+def check(pipeline, arguments: Guided, load_clip):
+    """Raises a ValueError where what `drawer` gives could not draw; it loads the CLIPs for that."""
+    check_base(pipeline.model)
+    clip, _ = arguments.judges(partial(load_clip, dtype=arguments.dtype))
+    led = {"clip_guidance_scale": arguments.clip_scale}
+    check_settings(pipeline.model, arguments.settings(default_steps(pipeline.model)) | led)
+    if clip is not None:
+        clip.check_fits(pipeline.network)
 
 
 def drawer(pipeline, arguments: Guided, load_clip):

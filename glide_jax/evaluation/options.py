@@ -14,6 +14,11 @@ from glide_jax.guiding import CLIP, Guided
 # Options of a sweep that take several values, apart by spaces or by commas.
 LISTS = ("--scales", "--guides", "--samplers", "--rerank-froms", "--clip-models", "--splits")
 OTHER_NAMES = {"--guidance": "--guides"}
+# By an option of a drawing, the list that a sweep takes in its place.
+INSTEAD = {
+    **{"sampler": "--samplers", "guide": "--guides", "clip_model": "--clip-models"},
+    **{"clip_scale": "--scales", "rerank_from": "--rerank-froms"},
+}
 
 
 @dataclass(frozen=True)
@@ -174,10 +179,20 @@ class Sweep(Drawing):
     def __post_init__(self):
         self.check_measure()  # how it is guided, each cell says
 
+    def _check_lists(self):
+        """Raises a ValueError for options of a drawing that a sweep has lists in the place of."""
+        for name, option in INSTEAD.items():
+            self._refuse(name, f"a sweep takes several: say {option}")
+        if "both" not in self.guides:
+            self._refuse("guidance_scale", "only --guides both takes it: say that or --scales")
+        if set(self.rerank_froms) <= {1}:
+            self._refuse("rerank_model", "there is nothing to rank: give --rerank-froms")
+
     def cells(self):
-        """The options of each cell of the sweep."""
+        """The options of each cell of the sweep; a ValueError for those that no cell would take."""
         from glide_jax.evaluation.guided import ways
 
+        self._check_lists()
         shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(Drawing)}
         led = list(ways(self.guides, self.scales, self.clip_models, self.rerank_froms))
         for sampler, steps, way in product(self.samplers, self.steps_each or (self.steps,), led):
@@ -192,17 +207,22 @@ def with_config(arguments, command):
         command: `Drawing` or `Sweep`.
 
     Returns:
-        The rest of the command line, and the default of `cli.parse`, None without a --config.
+        The rest of the command line, and the default of `cli.parse`, None without a --config: the
+        command's own, but for what the file says otherwise than `Drawing` does.
 
     Raises:
         ValueError: there is no such file, or it gives no `Drawing`.
     """
-    if "--config" not in arguments:
+    options = [argument.partition("=") for argument in arguments]
+    place = next((i for i, (option, *_) in enumerate(options) if option == "--config"), None)
+    if place is None:
         return arguments, None
-    place = arguments.index("--config")
-    path = Path(*arguments[place + 1 : place + 2])
+    _, equals, value = options[place]
+    stop = place + (1 if equals else 2)
+    value = value if equals else "".join(arguments[place + 1 : stop])
+    path = Path(value)
     if not path.is_file():
-        raise ValueError(f"--config is {str(path)!r}; give a file such as configs/eval_coco.py")
+        raise ValueError(f"--config is {value!r}; give a file such as configs/eval_coco.py")
     try:
         given = runpy.run_path(str(path)).get("get_config", lambda: None)()
     except Exception as error:
@@ -210,7 +230,8 @@ def with_config(arguments, command):
     if not isinstance(given, Drawing):
         raise ValueError(f"{path} has no get_config() of evaluate.py: see configs/eval_coco.py")
     own = {f.name: getattr(given, f.name) for f in dataclasses.fields(Drawing)}
-    return arguments[:place] + arguments[place + 2 :], command(**own)
+    said = {name: value for name, value in own.items() if value != getattr(Drawing, name)}
+    return arguments[:place] + arguments[stop:], command(**said)
 
 
 def with_lists(arguments):

@@ -16,8 +16,8 @@ CHUNK = 64  # items whose verdicts are kept at a time
 
 # What a row's figures depend on; each measure has those that it needs.
 INPUTS = (
-    *("measure", "model_hash", "base_model_hash", "data", "split", "captions", "num"),
-    *("shuffle", "among", "settings", "upsampler_hash", "features", "judge", "reference"),
+    *("measure", "model_hash", "base_model_hash", "data", "split", "captions", "captions_hash"),
+    *("num", "shuffle", "among", "settings", "upsampler_hash", "features", "judge", "reference"),
 )
 
 

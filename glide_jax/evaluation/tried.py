@@ -3,7 +3,6 @@
 import numpy as np
 
 from glide_jax.evaluation import pictures, reference, shapes_test
-from glide_jax.evaluation.seen import referred
 
 
 def items(arguments, split):
@@ -34,16 +33,16 @@ def summary(tried, verdicts, is_shapes):
 
 
 def real(arguments, split, side, judge):
-    """The arrays of real pictures and what results say of them; both are kept in the folder.
+    """The arrays of pictures of --data, made once and kept in the folder, and what is said of them.
 
     Args:
-        arguments: with a --reference, it is that.
+        arguments: the options.
         split: of Shapes.
         side: of the drawn pictures, to which the real ones are cropped.
         judge: of features; with None there is nothing to compare.
     """
-    if judge is None or arguments.reference is not None:
-        return referred(arguments.reference, judge, side)
+    if judge is None:
+        return {}, None
     source, number = reference.open_real(arguments.data, split, arguments.num, side)
     told = reference.about(arguments.data, split, number, side, source, judge)
     own = pictures.hash_of_json(told)
