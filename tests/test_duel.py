@@ -4,7 +4,10 @@ import base64
 import io
 import json
 import re
+import socket
 import threading
+import time
+import urllib.error
 import urllib.request
 from functools import partial
 from http.server import HTTPServer
@@ -112,6 +115,49 @@ def test_a_caption_is_shown_as_it_is(tmp_path):
     assert "a &lt;b&gt;tree" in own.page()
 
 
+def test_pictures_are_shown_as_they_are_and_broken_ones_told_before(tmp_path):
+    sets = make_sets(tmp_path, ("a star",))
+    wide = np.zeros((8, 12, 3), np.uint8)
+    save_png(tmp_path / "dark" / "0.png", wide, {"prompts": ["a star"]})
+    shown = re.findall('base64,([^"]+)', started(tmp_path, sets).page())
+    sizes = [Image.open(io.BytesIO(base64.b64decode(each))).size for each in shown]
+    assert sorted(width / height for width, height in sizes) == [1, 1.5]
+    (tmp_path / "dark" / "0.txt").write_text("a star")
+    (tmp_path / "dark" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="0.png: .*; mend the picture or leave it out"):
+        started(tmp_path, sets)
+
+
+def test_neither_an_idle_connection_nor_an_icon_ends_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(duel.Handler, "timeout", 0.2)
+    own = started(tmp_path, make_sets(tmp_path, ("a star",)))
+    with socket.create_server((duel.HOST, 0)) as free:
+        port = free.getsockname()[1]
+    serving = threading.Thread(target=duel._serve, args=(own, port), daemon=True)
+    serving.start()
+    idle = connected(port)
+    own.choose(0, {"more_realistic": "left", "better_match": "right"})
+    address = f"http://{duel.HOST}:{port}/"
+    with pytest.raises(urllib.error.HTTPError, match="404") as absent:
+        urllib.request.urlopen(f"{address}favicon.ico", timeout=5)
+    absent.value.close()
+    with urllib.request.urlopen(address, timeout=5) as last:
+        assert b"All pairs are decided" in last.read()
+    serving.join(5)
+    idle.close()
+    assert not serving.is_alive()
+
+
+def connected(port):
+    """A connection, as soon as something listens."""
+    for _ in range(100):
+        try:
+            return socket.create_connection((duel.HOST, port))
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    raise AssertionError("nothing listens")
+
+
 def test_what_cannot_duel_is_refused(tmp_path):
     with pytest.raises(ValueError, match="duel is given one; give two or more"):
         duel.Arguments(images=("one",))
@@ -121,3 +167,6 @@ def test_what_cannot_duel_is_refused(tmp_path):
     dark, _ = make_sets(tmp_path)
     with pytest.raises(ValueError, match="x.npz has no captioned pictures"):
         started(tmp_path, (dark, str(tmp_path / "x.npz")))
+    (tmp_path / "dark" / "1.txt").write_text(" ")
+    with pytest.raises(ValueError, match=r"dark has no captioned .* \(1.png: its caption is empty"):
+        started(tmp_path, (dark, str(tmp_path / "light")))

@@ -15,12 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 
 from glide_jax import cli
 from glide_jax.evaluation import duels, results
 from glide_jax.evaluation.options import check_several
-from glide_jax.evaluation.pictures import open_pictures, read_one
+from glide_jax.evaluation.pictures import open_pictures, read_whole
 from glide_jax.evaluation.report import STYLE, page, png
 from glide_jax.evaluation.scores import in_words
 from glide_jax.files import read_text, write_text
@@ -65,9 +66,14 @@ class Duel:
             if each.source is None or each.captions is None:
                 raise ValueError(
                     f"{each.path} has no captioned pictures; duel takes folders of them"
+                    + (f" ({each.uncaptioned})" if each.uncaptioned else "")
                 )
         self.sources = [each.source for each in sets]
         self.pairs = duels.make_pairs([s.captions for s in sets], arguments.num, arguments.seed)
+        self.is_told = False  # that all pairs are decided
+        for pair in self.pairs:
+            for side in SIDES:
+                self._read(getattr(pair, side))  # a broken one is told before the page is there
         self.path = self.out / "choices.jsonl"
         lines = read_text(self.path).splitlines() if self.path.exists() else []
         self.choices = [json.loads(line) for line in lines]
@@ -117,10 +123,14 @@ class Duel:
         )
         return page("Duel", body, STYLE + PAIR_STYLE)
 
-    def _image(self, place, side):
+    def _read(self, place):
+        """A picture as it is, square or not, uint8 [H, W, 3]; a ValueError if broken."""
         generator, index = place
+        return np.asarray(read_whole(self.sources[generator], index)[1])
+
+    def _image(self, place, side):
         # Decoded and written anew: a file's metadata could name its generator.
-        uri = base64.b64encode(png(read_one(self.sources[generator], index))).decode()
+        uri = base64.b64encode(png(self._read(place))).decode()
         return f'<img alt="{side}" src="data:image/png;base64,{uri}">'
 
 
@@ -136,6 +146,9 @@ def _question(name):
 class Handler(http.server.BaseHTTPRequestHandler):
     """Shows a Duel's next pair, and takes its choice."""
 
+    # Seconds: connections are served one by one, and a browser opens some that it does not use.
+    timeout = 2
+
     def __init__(self, duel, *request):
         self.duel = duel
         super().__init__(*request)
@@ -145,12 +158,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path != "/":
             self.send_error(404)
             return
-        content = self.duel.page().encode()
+        is_over, content = self.duel.is_over, self.duel.page().encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+        self.duel.is_told = is_over
 
     def do_POST(self):
         """A choice, then the page again."""
@@ -179,16 +193,15 @@ def table(found):
 
 
 def _serve(duel, port):
-    """Shows the pairs until all are decided, or Ctrl-C."""
+    """Shows the pairs until all are decided, and the page that says so; or until Ctrl-C."""
     try:
         server = http.server.HTTPServer((HOST, port), partial(Handler, duel))
     except OSError as error:
         raise ValueError(f"--port is {port}, but {error.strerror}; give another") from None
     print(f"http://{HOST}:{port}/ shows the pairs; Ctrl-C ends", file=sys.stderr)
     with server, contextlib.suppress(KeyboardInterrupt):
-        while not duel.is_over:
+        while not duel.is_told:
             server.handle_request()
-        server.handle_request()  # the page that says so
 
 
 def main(arguments, _):
