@@ -62,6 +62,19 @@ def test_clips_and_reranking_have_curves_of_their_own():
     assert all([x for x, *_ in points] == [1.0, 2.0] for points in found.values())
 
 
+def test_clips_of_one_name_and_several_that_rank_are_told_apart():
+    rows = []
+    for scale, folder in itertools.product((1.0, 2.0), ("a", "b")):
+        led, best = (row("ddim", "10", own, 0.5, 1.0) for own in (1.0, scale))
+        led["settings"] |= {"clip": f"{folder}/clip", "clip_guidance_scale": scale}
+        best["settings"] |= {"rerank_from": 4, "rerank_model": f"{folder}/clip"}
+        rows += [led, best]
+    found = curves.curves(rows, "scale")
+    start, more = "ddim, 10 steps, ", ("clip, clip", "best of 4, rerank model")
+    assert set(found) == {f"{start}{each} {name}/clip" for each in more for name in "ab"}
+    assert all([x for x, *_ in points] == [1.0, 2.0] for points in found.values())
+
+
 def test_models_beside_each_other_have_curves_of_their_own(tmp_path, monkeypatch):
     paths = [tmp_path / name for name in ("before.json", "after.json")]
     for path, model in zip(paths, ("runs/a/base", "runs/b/base"), strict=True):

@@ -2,6 +2,8 @@
 
 import json
 
+from etils import epath
+
 # What rows can differ in beside the model, the sampler, the steps and what guides and chooses.
 NAMES = (
     *("split", "captions", "num", "shuffle", "data", "captions_hash", "upsampler_hash"),
@@ -10,8 +12,16 @@ NAMES = (
 
 
 def differing(rows):
-    """Those of NAMES whose values differ between rows."""
-    return [name for name in NAMES if len({json.dumps(_value(row, name)) for row in rows}) > 1]
+    """Those of NAMES whose values differ between rows; and CLIPs, where a name has to tell more.
+
+    Those that guide are told by their last names anyhow, those that rank not at all.
+    """
+    found = [name for name in NAMES if len({json.dumps(_value(row, name)) for row in rows}) > 1]
+    guiding, ranking = (
+        {own for row in rows if (own := _value(row, name))} for name in ("clip", "rerank_model")
+    )
+    found += ["clip"] * (len({epath.Path(own).name for own in guiding}) < len(guiding))
+    return found + ["rerank_model"] * (len(ranking) > 1)
 
 
 def in_words(row, names):
