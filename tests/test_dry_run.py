@@ -58,6 +58,7 @@ def test_spread_they_are_what_the_layout_s_shards_hold(monkeypatch):
     assert parts["parameters gathered, at most"] == 4 * count_parameters(state.params)
 
 
+@pytest.mark.long
 def test_what_is_computed_anew_takes_time_and_saves_memory():
     deep = replace(tiny.CLIP, image=replace(tiny.CLIP.image, layers=12))
     kept, anew = (estimate(replace(RECIPE, model=deep, remat=own), 2) for own in ("none", "blocks"))

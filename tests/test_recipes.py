@@ -27,7 +27,8 @@ def test_a_recipe_can_be_built(path, tmp_path):
     assert f"python train.py {path.relative_to(CONFIGS.parent)}" in docstring
     if recipe.init_from not in ELSEWHERE:
         recipe, _ = runs.adopt_model(recipe, tmp_path)
-    params = jax.eval_shape(task_of(recipe).init, jax.random.key(0))
+    assert task_of(recipe).model == recipe.model
+    params = model_folder.param_shapes(recipe.model)
     assert any(jax.tree.leaves(trained_parameters(params, recipe.optim)))
     assert 0 < make_learning_rate(recipe)(recipe.steps // 2) <= recipe.optim.learning_rate
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from glide_jax.models import text2im
+from glide_jax import model_folder
 from glide_jax.released.names import from_pytorch, our_layout, to_pytorch
 from glide_jax.released.parity.networks import MODELS
 from tests.parity import tensor
@@ -20,7 +20,7 @@ RELEASED = pathlib.Path(__file__).parents[2] / "shared" / "parity" / "manifest_r
 
 
 def shapes_of(model):
-    return jax.eval_shape(partial(text2im.init, model), jax.random.key(0))
+    return model_folder.param_shapes(model)
 
 
 def empty(shapes):

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from glide_jax import config
+from glide_jax import config, model_folder
 from glide_jax.models import text2im
 from glide_jax.models.unet import from_patches, input_channels, to_patches
 from glide_jax.released.names import from_pytorch
@@ -24,7 +24,7 @@ UPSAMPLER = config.UNet(
 
 def published(name, manifest, model):
     """The published model's weights, drawn again, as our tree."""
-    shapes = jax.eval_shape(partial(text2im.init, model), jax.random.key(0))
+    shapes = model_folder.param_shapes(model)
     return from_pytorch({k: tensor(f"{name}/{k}", s) for k, s in manifest.items()}, shapes)
 
 
@@ -95,7 +95,7 @@ def test_full_base_model_matches_the_published_code():
 )
 def test_number_of_parameters(unet, text, parameters):
     model = config.Diffusion(unet, text)
-    shapes = jax.eval_shape(partial(text2im.init, model), jax.random.key(0))
+    shapes = model_folder.param_shapes(model)
     tolerance = 0.005 if isinstance(parameters, float) else 0
     assert text2im.count_parameters(shapes) == pytest.approx(parameters, rel=tolerance)
 
@@ -130,10 +130,14 @@ def test_every_condition_changes_only_its_own_picture(params, inputs):
     assert np.abs(out[1] - empty[1]).max() > 1e-3
 
 
-def test_blocks_of_a_fresh_model_begin_as_nothing():
+@pytest.fixture(scope="module")
+def fresh():
+    return jax.jit(partial(text2im.init, tiny.MODEL))(jax.random.key(0))
+
+
+def test_blocks_of_a_fresh_model_begin_as_nothing(fresh):
     """The last kernel of each is zero (arXiv 2105.05233's code), and no other is."""
-    params = jax.jit(partial(text2im.init, tiny.MODEL))(jax.random.key(0))
-    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(fresh)
     kernels = {"/".join(k.key for k in keys[:-1]): leaf for keys, leaf in leaves if leaf.ndim > 1}
     zero = {name for name, leaf in kernels.items() if not leaf.any()}
     last = {name for name in kernels if name.startswith("unet/")}
@@ -141,10 +145,9 @@ def test_blocks_of_a_fresh_model_begin_as_nothing():
     assert len(zero) > 8
 
 
-def test_fresh_model_predicts_zero(inputs):
+def test_fresh_model_predicts_zero(inputs, fresh):
     tokens, mask, x, t = inputs
-    params = jax.jit(partial(text2im.init, tiny.MODEL))(jax.random.key(0))
-    np.testing.assert_array_equal(denoise(params, x, t, encode(params, tokens, mask)), 0)
+    np.testing.assert_array_equal(denoise(fresh, x, t, encode(fresh, tokens, mask)), 0)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,21 @@ from glide_jax.files import read_text, write_text
 
 
 class MetricsLog:
-    """Appends to a run's metrics; lines past `start`, from steps that were lost, are dropped."""
+    """Appends to a run's metrics.
+
+    Lines past `start`, from steps that were lost, are dropped, and with a warning lines that cannot
+    be read, as a power failure may leave.
+    """
 
     def __init__(self, path, start=0):
         self.path = path
-        kept = [row for row in read_metrics(path) if row["step"] <= start]
+        rows = [_row(line) for line in _lines(path)]
+        if spoiled := rows.count(None):
+            warnings.warn(
+                f"{path}: {spoiled} of {len(rows)} lines cannot be read and are left out",
+                stacklevel=2,
+            )
+        kept = [row for row in rows if row is not None and row["step"] <= start]
         write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def write(self, step, values):
@@ -26,20 +36,15 @@ class MetricsLog:
 
 
 def read_metrics(path):
-    """The lines of a metrics.jsonl as dictionaries; none where there is no file.
+    """The lines of a metrics.jsonl as dictionaries; none where there is no file."""
+    return [json.loads(line) for line in _lines(path)]
 
-    What was not written to its end is left out: half a line of a killed run, and, with a warning,
-    lines that a power failure spoiled.
-    """
+
+def _lines(path):
+    """The whole lines: a killed run may have left half of one at the end."""
     if not path.exists():
         return []
-    lines = [line for line in read_text(path).splitlines(keepends=True) if line.endswith("\n")]
-    rows = [row for row in map(_row, lines) if row is not None]
-    if spoiled := len(lines) - len(rows):
-        warnings.warn(
-            f"{path}: {spoiled} of {len(lines)} lines cannot be read and are left out", stacklevel=2
-        )
-    return rows
+    return [line for line in read_text(path).splitlines(keepends=True) if line.endswith("\n")]
 
 
 def _row(line):
