@@ -110,10 +110,15 @@ def check_port(port):
         raise ValueError(f"--port is {port}; it must be from 1 to 65535")
 
 
+def check_local(option, path):
+    """Raises a ValueError for a path such as gs://, of which pathlib has made gs:/ ."""
+    if re.match(r"\w{2,}:/", str(path)):
+        raise ValueError(f"{option} is {str(path)!r}; it must be on this machine")
+
+
 def check_folder(option, folder):
     """Raises a ValueError, before the work, where a folder could not be made or written to."""
-    if re.match(r"\w{2,}:/", str(folder)):
-        raise ValueError(f"{option} is {str(folder)!r}; it must be on this machine")
+    check_local(option, folder)
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise ValueError(

@@ -15,6 +15,7 @@ def check_output(out):
     """Fails before the work, not after it, where the pictures could not be written."""
     if not is_folder(out) and out.suffix.lower() != ".png":
         raise ValueError(f"--out is {str(out)!r}; it must be a .png file or a folder")
+    cli.check_local("--out", out)
     cli.check_folder("--out", out if is_folder(out) else out.parent)
 
 

@@ -113,6 +113,7 @@ BAD_SAMPLE = [
     (["a red \udcff"], "the caption 'a red \\udcff' is not text in UTF-8"),
     (["x", "--negative-prompt", "\udcff"], "the caption '\\udcff' is not text in UTF-8"),
     (["x", "--out", "gs://bucket/x"], "--out is 'gs:/bucket/x'; it must be on this machine"),
+    (["x", "--out", "gs://bucket/x.png"], "--out is 'gs:/bucket/x.png'; it must be on this"),
     (["x", "--num", "two"], "invalid literal for int() with base 10: 'two'"),
     (["--prompts", "nowhere.txt"], "--prompts is 'nowhere.txt', which is no file"),
     (["--prompts", "{folder}.png"], "which is no file"),
