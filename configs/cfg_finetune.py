@@ -1,8 +1,8 @@
 r"""Made ready for classifier-free guidance: a model that always saw its captions, gone on with.
 
     export XLA_FLAGS=--xla_force_host_platform_device_count=2
-    python train.py configs/shapes32.py --caption-dropout 0 --batch-size 16 \
-      --optim.learning-rate 2.4e-3 --steps 4000 --run runs/captioned
+    python train.py configs/shapes32.py --caption-dropout 0 --optim.learning-rate 2.4e-3 \
+      --optim.final-fraction 0.05 --data.tiers 1 2 2 3 3 --steps 4000 --run runs/captioned
     python train.py configs/cfg_finetune.py
 
 GLIDE §2.3: the first command trains a model that never sees an empty caption; the second goes on
